@@ -1,0 +1,230 @@
+"""Which partition a record goes to: by the hash of its key as in Kafka, else sticky or in turn.
+
+A record with a key goes to ``toPositive(murmur2(key)) % partitions``, bit for bit as in Kafka's Java client
+(``Utils.murmur2``, ``BuiltInPartitioner.partitionForKey``): a program that moves to a Kafka cluster finds its
+keys in the partitions where they were. These values decide where stored records lie. Never change them.
+
+A record without a key may go anywhere: `StickyPartitioner` (Kafka's default) fills a batch before it moves
+on, `RoundRobinPartitioner` takes the partitions in turn. A record of ``key=None`` never comes to the hash
+functions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from eventlog.errors import InvalidPartitionsError
+
+UInt32s: TypeAlias = npt.NDArray[np.uint32]
+
+SEED = 0x9747B28C
+MULTIPLIER = 0x5BD1E995
+LOW_32_BITS = 0xFFFFFFFF
+LOW_31_BITS = 0x7FFFFFFF  # Kafka's toPositive clears the sign bit: Java's abs() has no answer for -2**31
+
+CACHED_KEY_BYTES = 64  # longer keys are rarely repeated ones, and would make the cache's memory unbounded
+CACHED_KEYS = 8192
+
+SHORT_KEY_BYTES = 63  # with the word of zeros behind every key: a table of at most 16 words a key
+FEW_KEYS = 16  # below this the calls into NumPy cost more than they save
+
+
+def murmur2(key: bytes) -> int:
+    """Hash ``key`` as Kafka's Java client does: MurmurHash2, 32 bits, seed ``0x9747b28c``.
+
+    Returns a signed 32-bit integer, as Java's ``Utils.murmur2``: -2**31 to 2**31 - 1.
+
+    >>> murmur2(b"foobar")
+    -790332482
+    """
+    size = len(key)
+    whole = size & ~3
+    h = SEED ^ (size & LOW_32_BITS)
+    for word in struct.unpack_from(f"<{whole >> 2}I", key):
+        k = word * MULTIPLIER & LOW_32_BITS
+        h = (h * MULTIPLIER ^ (k ^ k >> 24) * MULTIPLIER) & LOW_32_BITS
+    if whole != size:
+        h = (h ^ int.from_bytes(key[whole:], "little")) * MULTIPLIER & LOW_32_BITS
+    h = (h ^ h >> 13) * MULTIPLIER & LOW_32_BITS
+    h ^= h >> 15
+    return h - (1 << 32) if h > LOW_31_BITS else h
+
+
+_cached_murmur2 = lru_cache(maxsize=CACHED_KEYS)(murmur2)
+
+
+def partition_for_key(key: bytes, partitions: int) -> int:
+    """Return the partition of ``key``, 0 to ``partitions - 1``, as Kafka's ``partitionForKey`` does.
+
+    The hashes of short keys are remembered (about 2 MB at most), since keys come again and again.
+    Raises `InvalidPartitionsError` when ``partitions`` is less than 1.
+
+    >>> partition_for_key(b"foobar", 12)
+    6
+    """
+    if partitions < 1:
+        raise _no_partitions(partitions)
+    hashed = _cached_murmur2(key) if len(key) <= CACHED_KEY_BYTES else murmur2(key)
+    return (hashed & LOW_31_BITS) % partitions
+
+
+def partitions_for_keys(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int32]:
+    """Return the partition of each key, as `partition_for_key` does, in an array ``int32[len(keys)]``.
+
+    All keys are hashed at once; extra memory is in proportion to the keys' own bytes, however their lengths
+    differ. Raises `InvalidPartitionsError` when ``partitions`` is less than 1.
+
+    >>> partitions_for_keys([b"foobar", b"21", b"foobar"], 12)
+    array([6, 0, 6], dtype=int32)
+    """
+    if partitions < 1:
+        raise _no_partitions(partitions)
+    hashes = _hash_all(keys)
+    return ((hashes & np.uint32(LOW_31_BITS)) % np.uint32(partitions)).astype(np.int32)
+
+
+class StickyPartitioner:
+    """Stay on one partition until ``batch_size`` bytes went to it, then move to another at random.
+
+    Kafka's choice for records without a key (KIP-480, and KIP-794 for the switch by bytes): batches are full,
+    and each partition gets the same share of bytes over time. The next partition is drawn uniformly from all
+    others: never the same twice in a row when there is more than one. One partitioner serves one topic. It
+    takes no lock: when two threads report at the same moment, the move may come a batch late, and nothing
+    else happens.
+
+    >>> sticky = StickyPartitioner(batch_size=100)
+    >>> first = sticky.partition(8)
+    >>> sticky.sent(99)
+    >>> sticky.partition(8) == first
+    True
+    >>> sticky.sent(1)
+    >>> sticky.partition(8) == first
+    False
+    """
+
+    def __init__(self, batch_size: int, source: random.Random | None = None) -> None:
+        self._batch_size = max(1, batch_size)  # 0 turns batching off: every send moves on
+        self._source = random.Random() if source is None else source
+        self._current: int | None = None
+        self._bytes_left = self._batch_size
+
+    def partition(self, partitions: int) -> int:
+        """Return the partition to send to now, 0 to ``partitions - 1``.
+
+        ``partitions`` may differ from call to call: added partitions take part from the next move on.
+        Raises `InvalidPartitionsError` when it is less than 1.
+        """
+        current = self._current
+        if current is not None and self._bytes_left > 0 and current < partitions:
+            return current
+        chosen = self._other(current, partitions)
+        self._current, self._bytes_left = chosen, self._batch_size
+        return chosen
+
+    def sent(self, nbytes: int) -> None:
+        """Report that ``nbytes`` bytes went to the partition that `partition` returned last."""
+        self._bytes_left -= nbytes
+
+    def _other(self, current: int | None, partitions: int) -> int:
+        if partitions < 1:
+            raise _no_partitions(partitions)
+        if partitions == 1:
+            return 0
+        if current is None or current >= partitions:
+            return self._source.randrange(partitions)
+        # Draw from one fewer and step over the current one: uniform over the others, with a single draw.
+        drawn = self._source.randrange(partitions - 1)
+        return drawn + (drawn >= current)
+
+
+class RoundRobinPartitioner:
+    """Take the partitions in turn, from 0 on, whatever the key: Kafka's ``RoundRobinPartitioner``.
+
+    One partitioner serves one topic, and any number of threads: each call takes the next number.
+
+    >>> robin = RoundRobinPartitioner()
+    >>> [robin.partition(3) for _ in range(5)]
+    [0, 1, 2, 0, 1]
+    """
+
+    def __init__(self) -> None:
+        self._turns = itertools.count()  # its next() is one step, also between threads
+
+    def partition(self, partitions: int) -> int:
+        """Return the partition whose turn it is, 0 to ``partitions - 1``.
+
+        Raises `InvalidPartitionsError` when ``partitions`` is less than 1.
+        """
+        if partitions < 1:
+            raise _no_partitions(partitions)
+        return next(self._turns) % partitions
+
+
+def _no_partitions(partitions: int) -> InvalidPartitionsError:
+    return InvalidPartitionsError(f"partitions={partitions} is not possible", hint="give 1 or more")
+
+
+def _hash_all(keys: Sequence[bytes]) -> UInt32s:
+    """Hash every key, once each when most of them repeat: to look a key up costs less than to hash it."""
+    distinct = set(keys)
+    if 2 * len(distinct) > len(keys):
+        return _hash_distinct(keys)
+    ordered = list(distinct)
+    hash_of = dict(zip(ordered, _hash_distinct(ordered).tolist(), strict=True))
+    return np.fromiter(map(hash_of.__getitem__, keys), np.uint32, len(keys))
+
+
+def _hash_distinct(keys: Sequence[bytes]) -> UInt32s:
+    """Hash ``keys`` in classes of similar length, so that the padding at most doubles the keys' bytes."""
+    sizes = np.fromiter(map(len, keys), np.uint32, len(keys))
+    if not len(keys) or sizes.max() <= SHORT_KEY_BYTES:
+        return _hash_class(keys, sizes)
+    # frexp's exponent is the bit length: class 6 holds the keys under 64 bytes, class 7 those under 128, ...
+    classes = np.maximum(np.frexp(sizes.astype(np.float64))[1], SHORT_KEY_BYTES.bit_length())
+    hashes = np.empty(len(keys), np.uint32)
+    for number in np.unique(classes):
+        members = np.flatnonzero(classes == number)
+        hashes[members] = _hash_class([keys[i] for i in members.tolist()], sizes[members])
+    return hashes
+
+
+def _hash_class(keys: Sequence[bytes], sizes: UInt32s) -> UInt32s:
+    """Hash keys of similar length together: `murmur2` on uint32 arrays, which wrap around as Java does."""
+    if len(keys) < FEW_KEYS:
+        return np.fromiter((murmur2(key) & LOW_32_BITS for key in keys), np.uint32, len(keys))
+    words = _word_table(keys, sizes)
+    whole = sizes >> 2  # full words of each key; the bytes left over lie in the word behind them
+    behind = whole, np.arange(len(keys))
+    rest = words[behind]
+    words[behind] = 0
+    mixed = words * np.uint32(MULTIPLIER)
+    mixed ^= mixed >> 24
+    mixed *= np.uint32(MULTIPLIER)
+    # A key that has ended goes through the remaining steps unchanged: times 1, xor 0 (zeros mix to zero).
+    running = np.arange(len(words), dtype=np.uint32)[:, np.newaxis] < whole
+    multipliers = np.where(running, np.uint32(MULTIPLIER), np.uint32(1))
+    h = sizes ^ np.uint32(SEED)
+    for multiplier, word in zip(multipliers[:-1], mixed[:-1], strict=True):  # in the last row all have ended
+        h *= multiplier
+        h ^= word
+    h ^= rest
+    h *= np.where(sizes & 3, np.uint32(MULTIPLIER), np.uint32(1))
+    h ^= h >> 13
+    h *= np.uint32(MULTIPLIER)
+    h ^= h >> 15
+    return h
+
+
+def _word_table(keys: Sequence[bytes], sizes: UInt32s) -> UInt32s:
+    """Return the keys' words, a key a column, with zeros behind it: at least one word of them."""
+    width = (int(sizes.max()) >> 2) + 1
+    rows = np.array(keys, dtype=f"S{4 * width}").view("<u4").reshape(len(keys), width)
+    return np.ascontiguousarray(rows.T, dtype=np.uint32)
