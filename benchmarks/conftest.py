@@ -1,0 +1,6 @@
+"""The benchmarks import each other as a package, whichever way pytest is started."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -1,0 +1,1 @@
+"""One file per library. A case prepares, yields the work to be timed, checks it, cleans up."""

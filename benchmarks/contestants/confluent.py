@@ -1,0 +1,135 @@
+"""confluent-kafka against the mock cluster that is built into librdkafka: no broker, no network, no disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+
+TOPIC = "bench"
+FLUSH_SECONDS = 60.0
+READ_SECONDS = 60.0  # a hard end: the mock cluster is no broker, and may stop delivering
+PREFETCH_SECONDS = 0.3  # more than librdkafka needs to fetch one pass into its queue
+PER_PASS = 20_000  # the mock cluster keeps a few megabytes of a partition: more would be dropped unread
+
+PRODUCER = {
+    "bootstrap.servers": "mock:9092",  # replaced by the mock cluster
+    "test.mock.num.brokers": 1,
+    "queue.buffering.max.messages": 10_000_000,
+    "queue.buffering.max.kbytes": 2_097_151,
+    "log_level": 3,  # errors only: starting a mock cluster is a notice
+}
+CONSUMER = {
+    "group.id": "bench",
+    "enable.auto.commit": False,
+    "fetch.wait.max.ms": 10,  # a seek back waits for a fetch that is under way: keep that wait short
+    "log_level": 3,
+}
+
+
+def _producer() -> Producer:
+    """A producer that has met its cluster: connecting is not part of any work."""
+    producer = Producer(PRODUCER)
+    producer.produce(TOPIC, b"first", None, 0)
+    expect(producer.flush(FLUSH_SECONDS), 0)
+    return producer
+
+
+@timed
+def produce(directory: Path, amount: int) -> Iterator[Work]:
+    """``produce`` one by one, then ``flush``."""
+    producer = _producer()
+    items = values(amount)
+
+    def work() -> int:
+        send = producer.produce
+        for value in items:
+            send(TOPIC, value, None, 0)
+        return amount - producer.flush(FLUSH_SECONDS)
+
+    yield work
+
+
+@timed
+def produce_batch(directory: Path, amount: int) -> Iterator[Work]:
+    """``produce_batch`` of 1,000, then ``flush``; its dictionaries built beforehand."""
+    producer = _producer()
+    batches = calls([{"value": value} for value in values(amount)])
+
+    def work() -> int:
+        for batch in batches:
+            producer.produce_batch(TOPIC, batch, 0)
+        return amount - producer.flush(FLUSH_SECONDS)
+
+    yield work
+
+
+@contextmanager
+def _consumer(amount: int) -> Iterator[tuple[Consumer, TopicPartition, int]]:
+    """A consumer at the start of what one pass delivers, and how many records that is."""
+    producer = _producer()
+    for value in values(min(amount, PER_PASS)):
+        producer.produce(TOPIC, value, None, 0)
+    expect(producer.flush(FLUSH_SECONDS), 0)
+    brokers = producer.list_topics(timeout=FLUSH_SECONDS).brokers.values()
+    servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    consumer = Consumer({**CONSUMER, "bootstrap.servers": servers})
+    low, high = consumer.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=FLUSH_SECONDS)
+    start = TopicPartition(TOPIC, 0, low)
+    consumer.assign([start])
+    try:
+        yield consumer, start, high - low
+    finally:
+        consumer.close()
+
+
+def _consume(consumer: Consumer, count: int, deadline: float) -> int:
+    done = 0
+    while done < count and time.monotonic() < deadline:
+        messages = consumer.consume(min(PER_CALL, count - done), 0.2)
+        done += len([message.value() for message in messages])
+    return done
+
+
+class _Passes:
+    """Reads the same records again and again; the seek back and the wait for the prefetch are not timed."""
+
+    def __init__(self, consumer: Consumer, start: TopicPartition, available: int, wait: float) -> None:
+        self.consumer, self.start, self.available, self.wait = consumer, start, available, wait
+
+    def read(self, amount: int) -> tuple[int, float]:
+        """The number of records read and the seconds spent in reading them."""
+        done, seconds = 0, 0.0
+        deadline = time.monotonic() + READ_SECONDS
+        while done < amount and time.monotonic() < deadline:
+            self.consumer.seek(self.start)
+            time.sleep(self.wait)
+            begin = time.perf_counter()
+            taken = _consume(self.consumer, min(self.available, amount - done), deadline)
+            seconds += time.perf_counter() - begin
+            done += taken
+        return done, seconds
+
+
+def _read(amount: int, wait: float) -> dict[str, float]:
+    with _consumer(amount) as (consumer, start, available):
+        expect(_consume(consumer, available, time.monotonic() + READ_SECONDS), available)
+        done, seconds = _Passes(consumer, start, available, wait).read(amount)
+    expect(done, amount)
+    return {"rate": done / seconds, "seconds": seconds}
+
+
+def consume(directory: Path, amount: int) -> dict[str, Any]:
+    """``assign`` and ``consume(1000)`` with ``.value()``, in passes over what the mock cluster keeps."""
+    return _read(amount, wait=0.0)
+
+
+def consume_prefetched(directory: Path, amount: int) -> dict[str, Any]:
+    """The same, begun only when librdkafka has the whole pass in its queue."""
+    return _read(amount, wait=PREFETCH_SECONDS)

@@ -1,0 +1,121 @@
+"""LMDB through py-lmdb: records under big-endian sequence numbers, appended in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+
+MAP_BYTES = 1 << 36  # address space, not disk: room for every workload
+
+
+@contextmanager
+def _store(directory: Path, **options: Any) -> Iterator[lmdb.Environment]:
+    store = lmdb.open(str(directory / "lmdb"), map_size=MAP_BYTES, **options)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _pairs(items: list[bytes], first: int = 0) -> list[tuple[bytes, bytes]]:
+    return [(number.to_bytes(8, "big"), value) for number, value in enumerate(items, first)]
+
+
+def _put(store: lmdb.Environment, pairs: list[tuple[bytes, bytes]]) -> None:
+    with store.begin(write=True) as transaction, transaction.cursor() as cursor:
+        cursor.putmulti(pairs, append=True)
+
+
+def _entries(store: lmdb.Environment) -> int:
+    return store.stat()["entries"]
+
+
+def _put_prebuilt(directory: Path, amount: int, **options: Any) -> Iterator[Work]:
+    with _store(directory, sync=False, **options) as store:
+        batches = calls(_pairs(values(amount)))
+
+        def work() -> int:
+            for pairs in batches:
+                _put(store, pairs)
+            return amount
+
+        yield work
+        expect(_entries(store), amount)
+
+
+@timed
+def put_many(directory: Path, amount: int) -> Iterator[Work]:
+    """``putmulti(append=True)``, 1,000 a transaction; keys and pairs built beforehand."""
+    yield from _put_prebuilt(directory, amount)
+
+
+@timed
+def put_many_writemap(directory: Path, amount: int) -> Iterator[Work]:
+    """The same into a writable mapping, flushed asynchronously."""
+    yield from _put_prebuilt(directory, amount, writemap=True, map_async=True)
+
+
+@timed
+def put_many_building(directory: Path, amount: int) -> Iterator[Work]:
+    """The same with the building of the key/value pairs counted."""
+    with _store(directory, sync=False) as store:
+        batches = calls(values(amount))
+
+        def work() -> int:
+            for number, batch in enumerate(batches):
+                _put(store, _pairs(batch, number * PER_CALL))
+            return amount
+
+        yield work
+        expect(_entries(store), amount)
+
+
+@timed
+def read(directory: Path, amount: int) -> Iterator[Work]:
+    """Cursor iteration over the values, taken in lists of 1,000."""
+    with _store(directory, sync=False) as store:
+        for pairs in calls(_pairs(values(amount))):
+            _put(store, pairs)
+
+        def work() -> int:
+            done = 0
+            with store.begin() as transaction, transaction.cursor() as cursor:
+                iterator = cursor.iternext(keys=False, values=True)
+                while taken := list(islice(iterator, PER_CALL)):
+                    done += len(taken)
+            return done
+
+        yield work
+
+
+def _insert(directory: Path, amount: int, sync: bool) -> Iterator[Work]:
+    with _store(directory, sync=sync) as store:
+        pairs = _pairs(values(amount))
+
+        def work() -> int:
+            for key, value in pairs:
+                with store.begin(write=True) as transaction:
+                    transaction.put(key, value, append=True)
+            return amount
+
+        yield work
+        expect(_entries(store), amount)
+
+
+@timed
+def insert_one(directory: Path, amount: int) -> Iterator[Work]:
+    """One record a transaction, ``sync=False``."""
+    yield from _insert(directory, amount, sync=False)
+
+
+@timed
+def insert_durable(directory: Path, amount: int) -> Iterator[Work]:
+    """One record a transaction, synced to the device."""
+    yield from _insert(directory, amount, sync=True)

@@ -1,0 +1,98 @@
+"""RocksDB through rocksdict, in raw mode: bytes under big-endian sequence numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+
+
+@contextmanager
+def _store(directory: Path, sync: bool = False) -> Iterator[Rdict]:
+    store = Rdict(str(directory / "rocks"), Options(raw_mode=True))
+    write_options = WriteOptions()
+    write_options.sync = sync
+    store.set_write_options(write_options)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _pairs(items: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(number.to_bytes(8, "big"), value) for number, value in enumerate(items)]
+
+
+def _write(store: Rdict, pairs: list[tuple[bytes, bytes]]) -> None:
+    batch = WriteBatch(raw_mode=True)
+    for key, value in pairs:
+        batch.put(key, value)
+    store.write(batch)
+
+
+def _count(store: Rdict) -> int:
+    return sum(1 for _ in store.values())
+
+
+@timed
+def put_many(directory: Path, amount: int) -> Iterator[Work]:
+    """``WriteBatch`` of 1,000, write-ahead log on, not synced; keys and pairs built beforehand."""
+    with _store(directory) as store:
+        batches = calls(_pairs(values(amount)))
+
+        def work() -> int:
+            for pairs in batches:
+                _write(store, pairs)
+            return amount
+
+        yield work
+        expect(_count(store), amount)
+
+
+@timed
+def read(directory: Path, amount: int) -> Iterator[Work]:
+    """``values()``, taken in lists of 1,000."""
+    with _store(directory) as store:
+        for pairs in calls(_pairs(values(amount))):
+            _write(store, pairs)
+        store.flush()
+
+        def work() -> int:
+            done = 0
+            iterator = iter(store.values())
+            while taken := list(islice(iterator, PER_CALL)):
+                done += len(taken)
+            return done
+
+        yield work
+
+
+def _insert(directory: Path, amount: int, sync: bool) -> Iterator[Work]:
+    with _store(directory, sync) as store:
+        pairs = _pairs(values(amount))
+
+        def work() -> int:
+            put = store.put
+            for key, value in pairs:
+                put(key, value)
+            return amount
+
+        yield work
+        expect(_count(store), amount)
+
+
+@timed
+def insert_one(directory: Path, amount: int) -> Iterator[Work]:
+    """One ``put`` each, write-ahead log on, not synced."""
+    yield from _insert(directory, amount, sync=False)
+
+
+@timed
+def insert_durable(directory: Path, amount: int) -> Iterator[Work]:
+    """One ``put`` each, ``sync=True``."""
+    yield from _insert(directory, amount, sync=True)

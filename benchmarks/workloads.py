@@ -1,0 +1,100 @@
+"""Values, sizes and the shape of a case, shared by every contestant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+VALUE_BYTES = 100
+PER_CALL = 1_000  # records in one send_many, one transaction, one consume
+
+Work = Callable[[], int]  # does the work and returns how much: records, or bytes
+Case = Callable[[Path, int], AbstractContextManager[Work]]
+Probe = Callable[[Path, int], dict[str, float]]
+
+
+class NotMeasurableError(Exception):
+    """The measurement is not possible here; the message says why."""
+
+
+@attrs.frozen
+class Scale:
+    """How much of each work is done: records, or events for ``wake_up``."""
+
+    name: str
+    send: int = 500_000
+    send_many: int = 1_000_000
+    read: int = 1_000_000
+    poll: int = 1_000_000
+    scan: int = 2_000_000
+    append: int = 50_000
+    disk: int = 2_000
+    group_commit: int = 8_000
+    wake_up: int = 5_000
+    open: int = 40_000_000
+    recovery: int = 10_000_000
+    seek: int = 10_000_000
+    memory: int = 40_000_000
+
+
+QUICK = Scale(
+    name="quick",
+    send=2_000,
+    send_many=5_000,
+    read=5_000,
+    poll=5_000,
+    scan=5_000,
+    append=200,
+    disk=40,
+    group_commit=80,
+    wake_up=100,
+    open=20_000,
+    recovery=20_000,
+    seek=20_000,
+    memory=20_000,
+)
+NORMAL = Scale(name="normal")
+FULL = Scale(name="full", open=100_000_000)
+
+
+def timed(function: Callable[[Path, int], Iterator[Work]]) -> Case:
+    """Make a case of a generator that prepares, yields the work to be timed, then checks and cleans up."""
+    case: Any = contextmanager(function)
+    case.is_timed = True
+    return case
+
+
+def is_timed(function: Any) -> bool:
+    return getattr(function, "is_timed", False)
+
+
+def rate(case: Case, directory: Path, amount: int) -> dict[str, float]:
+    """Time the case's work once. Garbage collection stays on, as it does in the programs this stands for."""
+    directory.mkdir(parents=True)
+    with case(directory, amount) as work:
+        start = time.perf_counter()
+        done = work()
+        seconds = time.perf_counter() - start
+    return {"rate": done / seconds, "seconds": seconds}
+
+
+def values(count: int) -> list[bytes]:
+    """Distinct values of 100 bytes: a counter, and bytes of every kind behind it."""
+    tail = bytes(range(256))[-(VALUE_BYTES - 12) :]
+    return [b"%012d" % number + tail for number in range(count)]
+
+
+def calls(items: list[Any]) -> list[list[Any]]:
+    """Cut into the lists that one call or one transaction takes."""
+    return [items[start : start + PER_CALL] for start in range(0, len(items), PER_CALL)]
+
+
+def expect(done: int, amount: int) -> None:
+    """A contestant that did less than asked has no rate."""
+    if done != amount:
+        raise AssertionError(f"{done:,} done of {amount:,}")
