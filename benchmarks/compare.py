@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from benchmarks import machine, table
 from benchmarks.contest import Contest
 from benchmarks.contests import CONTESTS
-from benchmarks.harness import Harness, warm_page_cache
+from benchmarks.harness import Harness
 from benchmarks.results import Results
-from benchmarks.workloads import FULL, NORMAL, QUICK, VALUE_BYTES, Scale
+from benchmarks.workloads import FULL, NORMAL, QUICK, Scale
 
 PLACES = ("--dir", "--json", "--report")  # where things go says nothing about the figures
 
@@ -78,8 +78,6 @@ def run(options: argparse.Namespace, contests: list[Contest]) -> Results:
     told = {"date": today, "command": command(sys.argv[1:]), "rounds": rounds, "scale": scale.name}
     with workspace(options.dir) as directory:
         results = Results(told, machine.describe(directory, options.build), [one.name for one in contests])
-        largest = max(getattr(scale, contest.name) for contest in contests)
-        warm_page_cache(directory, largest * VALUE_BYTES)
         Harness(directory, scale, results, options.ours).run(contests, rounds)
     return results
 

@@ -1,13 +1,12 @@
 """Rounds, and round-robin over the contestants within each round.
 
 Every measurement runs in a process of its own, in a fresh directory, with a deadline. The first round only
-warms up (page cache, first touch of memory) and is not counted.
+warms up and is not counted.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from benchmarks.results import FAILED, Results
 from benchmarks.workloads import Scale
 
 WARM_UP = -1
-BLOCK = 1 << 20
 
 
 @attrs.define
@@ -75,13 +73,3 @@ class Harness:
         told = ", ".join(f"{key} {value:,.4g}" for key, value in got.items() if not isinstance(value, str))
         turn = "warm-up" if number == WARM_UP else f"round {number + 1}"
         print(f"{turn}: {contest.name}: {contestant.name}: {told or got}", file=sys.stderr, flush=True)
-
-
-def warm_page_cache(directory: Path, size: int) -> None:
-    """Write as many bytes as the run will, once: on a virtual machine the first touch of memory is slow."""
-    path = directory / "warm-up"
-    block = os.urandom(BLOCK)
-    with path.open("wb") as file:
-        for _ in range(size // BLOCK):
-            file.write(block)
-    path.unlink()

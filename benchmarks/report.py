@@ -16,7 +16,9 @@ PAGE, PLOT = "benchmarks.md", "benchmarks.svg"
 METHOD = f"""\
 All contestants ran in one run: within each round one after the other, each measurement in a process of its
 own and in a fresh directory on the same file system; a different contestant begins each round. A first round
-warms up and is not counted. A ratio is taken within each round, and its median over the rounds is shown.
+warms up and is not counted; just before the clock starts, free memory is touched, since a virtual machine
+may have given it back to its host. A ratio is taken within each round, and its median over the rounds is
+shown.
 Values have {VALUE_BYTES} bytes, the topic one partition, `durability="os"` unless the work says otherwise.
 What a contestant needs as input is built before the clock starts, unless its name says otherwise. Garbage
 collection is on. confluent-kafka talks to the mock cluster that is built into librdkafka: its figures

@@ -18,8 +18,8 @@ FAILED = "failed: "
 class Results:
     """What a run measured.
 
-    ``contests`` names what was run, ``figures[contest][contestant]`` is a list over the rounds, ``missing`` says
-    why one has no figures.
+    ``contests`` names what was run. ``figures[contest][contestant]`` is a list over the rounds; where it is
+    empty, ``missing`` says why.
     """
 
     run: dict[str, Any]

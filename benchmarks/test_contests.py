@@ -1,8 +1,8 @@
 """The same work under pytest-benchmark: ``pytest benchmarks/ --benchmark-group-by=group``.
 
-Sizes are tiny unless ``BENCHMARK_SCALE=normal`` is set. Nothing is asserted about time. The times of one group
-compare where the amounts do: a contestant that does a share of the work has the share in its name, and
-every result carries its amount and its rate.
+Sizes are tiny unless ``BENCHMARK_SCALE=normal`` is set. Nothing is asserted about time. Times of
+one group compare where the amounts do: a contestant that does a share of the work has the share in its name,
+and every result carries its amount and its rate.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def time_rounds(benchmark: Any, case: Any, directory: Path, amount: int) -> None
 
         done = benchmark.pedantic(lambda work: work(), setup=prepare, rounds=ROUNDS)
     assert done > 0
-    benchmark.extra_info.update(amount=done, rate=done / benchmark.stats.stats.median)
+    if benchmark.enabled:
+        benchmark.extra_info.update(amount=done, rate=done / benchmark.stats.stats.median)
 
 
 def run_probe(benchmark: Any, probe: Any, directory: Path, amount: int) -> None:
