@@ -31,6 +31,11 @@ CONTESTS = (
             Contestant(OURS, "contestants.ours:send_many", "`send_many`, 1,000 a call, then `flush`"),
             Contestant("eventlog append", "contestants.ours:append_many", "`partition.append`, 1,000 a call"),
             Contestant(
+                "bare write",
+                "contestants.raw:write_many",
+                "`pwrite` of as many bytes, 1,000 values a call, at the end of a growing file",
+            ),
+            Contestant(
                 "LMDB",
                 "contestants.lmdb_store:put_many",
                 "`putmulti(append=True)`, 1,000 a transaction, `sync=False`; pairs built beforehand",

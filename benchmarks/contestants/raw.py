@@ -34,6 +34,21 @@ def write_durable(directory: Path, amount: int) -> Iterator[Work]:
     os.close(descriptor)
 
 
+@timed
+def write_many(directory: Path, amount: int) -> Iterator[Work]:
+    """``pwrite`` of a batch at the end of a growing file."""
+    batch = _batches(PER_CALL)
+    descriptor = os.open(directory / "file", os.O_CREAT | os.O_RDWR)
+
+    def work() -> int:
+        for number in range(amount // PER_CALL):
+            os.pwrite(descriptor, batch, number * len(batch))
+        return amount
+
+    yield work
+    os.close(descriptor)
+
+
 def _batches(amount: int) -> bytes:
     """As many bytes as eventlog stores for so many values sent 1,000 a call."""
     batch = b"".join(values(PER_CALL)).ljust(BATCH_BYTES, b"\0")
