@@ -1,0 +1,139 @@
+"""Settings of topics, producers and consumers: Kafka's names with underscores, Kafka's units and defaults.
+
+Where a default differs from Kafka's, the reason stands beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+from eventlog.errors import InvalidConfigError
+
+COMPRESSION_TYPES = ("none", "gzip", "snappy", "lz4", "zstd")
+DURABILITIES = ("os", "disk")
+NEVER = 2**63 - 1
+MAX_SEGMENT_BYTES = 2**31 - 1  # positions within a segment are 32-bit in the offset index
+
+Config = TypeVar("Config", "TopicConfig", "ProducerConfig", "ConsumerConfig")
+
+
+def _fail(attribute: attrs.Attribute[Any], value: object, expected: str) -> InvalidConfigError:
+    return InvalidConfigError(f"{attribute.name}={value!r} is not possible", hint=f"give {expected}")
+
+
+def _whole(low: int, high: int = NEVER) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise _fail(attribute, value, f"a whole number from {low} to {high}")
+
+    return check
+
+
+def _one_of(*choices: object) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value not in choices:
+            raise _fail(attribute, value, "one of " + ", ".join(map(repr, choices)))
+
+    return check
+
+
+def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if type(value) is not bool:
+        raise _fail(attribute, value, "True or False")
+
+
+def _callable_or_none(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise _fail(attribute, value, "a callable or None")
+
+
+def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and not isinstance(value, str) and not callable(value):
+            raise _fail(attribute, value, f"'bytes', 'str', 'json', a callable {kind} or None")
+
+    return check
+
+
+@attrs.frozen(kw_only=True)
+class TopicConfig:
+    """What a topic keeps and how; stored in its ``topic.json``.
+
+    >>> TopicConfig(segment_bytes=1 << 20).segment_ms
+    604800000
+    """
+
+    segment_bytes: int = attrs.field(default=2**30, validator=_whole(1024, MAX_SEGMENT_BYTES))
+    segment_ms: int = attrs.field(default=7 * 24 * 3600 * 1000, validator=_whole(1))
+    index_interval_bytes: int = attrs.field(default=4096, validator=_whole(0, MAX_SEGMENT_BYTES))
+    max_message_bytes: int = attrs.field(default=2**20, validator=_whole(256, 2**30))
+    message_timestamp_type: str = attrs.field(default="CreateTime", validator=_one_of("CreateTime", "LogAppendTime"))
+    compression_type: str = attrs.field(default="producer", validator=_one_of("producer", *COMPRESSION_TYPES))
+    durability: str = attrs.field(default="os", validator=_one_of(*DURABILITIES))
+    flush_messages: int = attrs.field(default=NEVER, validator=_whole(1))
+    flush_ms: int = attrs.field(default=NEVER, validator=_whole(0))
+
+
+@attrs.frozen(kw_only=True)
+class ProducerConfig:
+    """How a producer batches, waits and acknowledges.
+
+    ``durability=None`` leaves the choice to the topic. ``partitioner`` is ``"default"`` (key hash, else sticky),
+    ``"round_robin"``, or a callable ``(topic, key, value, partitions) -> int`` that gets the serialized bytes.
+    """
+
+    # Kafka: 16384. Here no network hides the cost of a batch, and a larger one halves the cost of a record.
+    batch_size: int = attrs.field(default=131072, validator=_whole(0, 2**30))
+    linger_ms: float = attrs.field(default=5)
+    buffer_memory: int = attrs.field(default=32 * 2**20, validator=_whole(1))
+    max_block_ms: int = attrs.field(default=60_000, validator=_whole(0))
+    acks: object = attrs.field(default="all", validator=_one_of("all", -1, 1, 0))
+    durability: str | None = attrs.field(default=None, validator=_one_of(None, *DURABILITIES))
+    compression_type: str = attrs.field(default="none", validator=_one_of(*COMPRESSION_TYPES))
+    partitioner: Any = attrs.field(default="default")
+    key_serializer: Any = attrs.field(default=None, validator=_codec("serializer"))
+    value_serializer: Any = attrs.field(default=None, validator=_codec("serializer"))
+
+    @linger_ms.validator
+    def _check_linger(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= NEVER:
+            raise _fail(attribute, value, "milliseconds, 0 or more")
+
+    @partitioner.validator
+    def _check_partitioner(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value not in ("default", "round_robin") and not callable(value):
+            raise _fail(attribute, value, "'default', 'round_robin' or a callable")
+
+
+@attrs.frozen(kw_only=True)
+class ConsumerConfig:
+    """Where a consumer starts, how much a poll returns, and what it makes of the bytes."""
+
+    auto_offset_reset: str = attrs.field(default="latest", validator=_one_of("earliest", "latest", "none"))
+    max_poll_records: int = attrs.field(default=500, validator=_whole(1))
+    fetch_max_bytes: int = attrs.field(default=50 * 2**20, validator=_whole(1))
+    check_crcs: bool = attrs.field(default=True, validator=_flag)
+    exclude_internal_topics: bool = attrs.field(default=True, validator=_flag)
+    key_deserializer: Any = attrs.field(default=None, validator=_codec("deserializer"))
+    value_deserializer: Any = attrs.field(default=None, validator=_codec("deserializer"))
+
+
+def configure(cls: type[Config], options: dict[str, Any]) -> Config:
+    """Build a configuration from keyword options; an unknown name gets the nearest known one as a hint.
+
+    >>> configure(ProducerConfig, {"linger_ms": 0}).linger_ms
+    0
+    """
+    known = attrs.fields_dict(cls)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise InvalidConfigError(
+                f"{cls.__name__} has no setting {name!r}",
+                hint=f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known)),
+            )
+    return cls(**options)

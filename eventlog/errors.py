@@ -1,0 +1,197 @@
+"""Every error that eventlog raises on purpose.
+
+::
+
+    EventLogError
+    ├── log and files
+    │   ├── NotALogError (ValueError)                  the directory holds something else
+    │   ├── UnsupportedFormatError (ValueError)        written by a newer version
+    │   ├── UnsupportedFileSystemError (OSError)       a network file system
+    │   ├── ReadOnlyLogError (PermissionError)         no permission to write here
+    │   ├── LogFullError (OSError)                     the disk, or a quota on it, is full
+    │   ├── StorageError (OSError)                     the device failed; the partition refuses writes
+    │   ├── CorruptSegmentError (ValueError)           bytes of a segment are damaged or missing
+    │   └── CorruptMetadataError (ValueError)          a small control file is damaged
+    ├── topics
+    │   ├── UnknownTopicError (KeyError)
+    │   ├── UnknownPartitionError (IndexError)
+    │   ├── TopicExistsError (ValueError)
+    │   ├── InvalidTopicError (ValueError)             the name breaks Kafka's rules
+    │   └── InvalidPartitionsError (ValueError)
+    ├── records
+    │   ├── RecordTooLargeError (ValueError)
+    │   ├── InvalidRecordError (ValueError)
+    │   ├── SerializationError (TypeError)
+    │   ├── OffsetOutOfRangeError (LookupError)
+    │   └── NoOffsetForPartitionError (LookupError)
+    └── use
+        ├── InvalidConfigError (ValueError)
+        ├── MissingExtraError (ImportError)
+        ├── ClosedError (RuntimeError)
+        ├── IllegalStateError (RuntimeError)
+        ├── ConcurrentAccessError (RuntimeError)       two threads in one consumer
+        ├── WakeupError                                another thread called wakeup()
+        ├── BufferExhaustedError (TimeoutError)        send() waited max_block_ms for buffer_memory
+        └── DeliveryTimeoutError (TimeoutError)        result(timeout=...) ran out
+
+Each error inherits the built-in that a Python programmer would catch, carries its coordinates as attributes
+(``path``, ``topic``, ``partition``, ``offset``, ``position``, whichever apply) and says what to do next.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+
+class EventLogError(Exception):
+    """The root of the tree: a reason, the coordinates it happened at, and a hint.
+
+    >>> error = UnknownTopicError("no such topic", topic="orders", hint="create it first")
+    >>> str(error)
+    "no such topic [topic='orders']; create it first"
+    >>> error.topic
+    'orders'
+    """
+
+    path: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    position: int | None = None
+
+    def __init__(self, reason: str, *, hint: str = "", **coordinates: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+        self.coordinates = coordinates
+        for name, value in coordinates.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{name}={value!r}" for name, value in self.coordinates.items())
+        message = f"{self.reason} [{where}]" if where else self.reason
+        return f"{message}; {self.hint}" if self.hint else message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle whole, so that an error crosses a process boundary with its coordinates."""
+        return _rebuild, (type(self), self.reason, self.hint, self.coordinates)
+
+
+def _rebuild(cls: type[EventLogError], reason: str, hint: str, coordinates: dict[str, Any]) -> EventLogError:
+    return cls(reason, hint=hint, **coordinates)
+
+
+class NotALogError(EventLogError, ValueError):
+    """The directory exists and holds something that is not an event log."""
+
+
+class UnsupportedFormatError(EventLogError, ValueError):
+    """The file was written by a newer version of eventlog, in a format this one does not know."""
+
+
+class UnsupportedFileSystemError(EventLogError, OSError):
+    """The directory is on a file system whose locks and mappings are not shared between machines."""
+
+
+class ReadOnlyLogError(EventLogError, PermissionError):
+    """The operation writes, and this directory may only be read."""
+
+
+class LogFullError(EventLogError, OSError):
+    """No space is left for the write. Nothing was published; the same call succeeds once space is free."""
+
+    errno = errno.ENOSPC
+
+
+class StorageError(EventLogError, OSError):
+    """The device failed. After a failed sync the partition refuses writes until it is reopened and verified."""
+
+    errno = errno.EIO
+
+
+class CorruptSegmentError(EventLogError, ValueError):
+    """Bytes of a segment are damaged or missing. Nothing from the damaged range is ever returned.
+
+    ``base_offset`` is the first offset affected and ``next_offset`` the first readable one after the damage, or
+    None when nothing readable follows: ``consumer.seek(tp, error.next_offset)`` goes on behind it.
+    """
+
+    base_offset: int | None = None
+    next_offset: int | None = None
+
+
+class CorruptMetadataError(EventLogError, ValueError):
+    """A small control file (``eventlog.json``, ``topic.json``) cannot be understood."""
+
+
+class UnknownTopicError(EventLogError, KeyError):
+    """The topic does not exist, or was deleted."""
+
+
+class UnknownPartitionError(EventLogError, IndexError):
+    """The topic has no partition of this number."""
+
+
+class TopicExistsError(EventLogError, ValueError):
+    """A topic of this name exists already."""
+
+
+class InvalidTopicError(EventLogError, ValueError):
+    """The name is not legal: 1 to 249 of ``[a-zA-Z0-9._-]``, and neither ``.`` nor ``..`` (as in Kafka)."""
+
+
+class InvalidPartitionsError(EventLogError, ValueError):
+    """The number of partitions is not possible: partitions can be added, never removed."""
+
+
+class RecordTooLargeError(EventLogError, ValueError):
+    """One record is larger than the topic's ``max_message_bytes``. Nothing of the call was written."""
+
+
+class InvalidRecordError(EventLogError, ValueError):
+    """The columns of a call do not fit together, or hold a value that no record can have."""
+
+
+class SerializationError(EventLogError, TypeError):
+    """A key or a value is not bytes, and no serializer turned it into bytes (or the serializer failed)."""
+
+
+class OffsetOutOfRangeError(EventLogError, LookupError):
+    """The offset is before the log start offset or beyond the log end offset."""
+
+
+class NoOffsetForPartitionError(EventLogError, LookupError):
+    """``auto_offset_reset="none"`` and there is no position to start from."""
+
+
+class InvalidConfigError(EventLogError, ValueError):
+    """A setting is unknown or its value is not possible."""
+
+
+class MissingExtraError(EventLogError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class ClosedError(EventLogError, RuntimeError):
+    """The object was closed, or belongs to the parent of a forked process."""
+
+
+class IllegalStateError(EventLogError, RuntimeError):
+    """The call does not fit the object's state, such as ``assign`` after ``subscribe``."""
+
+
+class ConcurrentAccessError(EventLogError, RuntimeError):
+    """A consumer was used by two threads at once. Only ``wakeup()`` may be called from another thread."""
+
+
+class WakeupError(EventLogError):
+    """Raised out of a waiting ``poll`` by another thread's ``wakeup()``."""
+
+
+class BufferExhaustedError(EventLogError, TimeoutError):
+    """``send`` waited ``max_block_ms`` for room within ``buffer_memory``. The record was not accepted."""
+
+
+class DeliveryTimeoutError(EventLogError, TimeoutError):
+    """The record's outcome was not known in time. It may still be written."""

@@ -1,0 +1,76 @@
+"""The values that callers hold: records, coordinates and acknowledgements. All immutable."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class TimestampType(enum.IntEnum):
+    """Who stamped a record: its producer (CreateTime) or the log (LogAppendTime). KIP-32."""
+
+    CREATE_TIME = 0
+    LOG_APPEND_TIME = 1
+
+
+class TopicPartition(NamedTuple):
+    """A topic's name and a partition's number."""
+
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One event. A plain tuple underneath: a poll builds hundreds of thousands of these a second.
+
+    ``key`` and ``value`` are bytes, or whatever the consumer's deserializers made of them; a ``value`` of None is
+    a tombstone. ``timestamp_ms`` is in milliseconds since the Unix epoch. ``headers`` are ``(name, bytes)`` pairs
+    in the order in which they were sent.
+
+    >>> Record("orders", 0, 7, 1700000000000, TimestampType.CREATE_TIME, b"k", b"v").offset
+    7
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    timestamp_type: TimestampType
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class RecordMetadata(NamedTuple):
+    """The acknowledgement of one record.
+
+    ``durable`` tells what the acknowledgement promises: True when the record was on the device before it was
+    acknowledged (``durability="disk"``), False when it survives a crash of the process but not yet a power cut.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    durable: bool
+
+
+class AppendResult(NamedTuple):
+    """Where an append landed: offsets ``base_offset`` to ``last_offset``, both included.
+
+    ``timestamp_ms`` is the largest timestamp written, ``durable`` as in `RecordMetadata`.
+    """
+
+    base_offset: int
+    last_offset: int
+    timestamp_ms: int
+    durable: bool
+
+
+class OffsetAndTimestamp(NamedTuple):
+    """The first offset whose timestamp is at or after the one that was looked up, and its timestamp."""
+
+    offset: int
+    timestamp_ms: int
