@@ -1,0 +1,59 @@
+"""Small JSON files that are replaced as a whole and carry their own checksum.
+
+``{"format": 1, "kind": "topic", ..., "crc32c": "9ae0daaf"}``: the checksum covers the canonical JSON (sorted keys,
+no spaces) of everything else, so that a flipped bit is an error and never a different setting.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import crc32c
+
+from eventlog.errors import CorruptMetadataError, UnsupportedFormatError
+from eventlog.files.filesystem import FileSystem, translated
+
+FORMAT_VERSION = 1  # on disk: do not change without a migration
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    return f"{crc32c.crc32c(canonical):08x}"
+
+
+def write_checkpoint(fs: FileSystem, path: str, kind: str, fields: dict[str, Any]) -> None:
+    """Replace the file at ``path``; whole and durable when this returns (see `FileSystem.replace_file`)."""
+    content = {"format": FORMAT_VERSION, "kind": kind, **fields}
+    content["crc32c"] = _checksum(content)
+    with translated(path):
+        fs.replace_file(path, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def read_checkpoint(fs: FileSystem, path: str, kind: str) -> dict[str, Any]:
+    """Return the fields of the file at ``path``.
+
+    Raises FileNotFoundError when there is none, UnsupportedFormatError when a newer version wrote it, and
+    CorruptMetadataError when it is no checkpoint of this kind or its checksum does not fit.
+    """
+    content = _parse(fs.read_file(path), path)
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"format {content['format']} is newer than {FORMAT_VERSION}, the newest known here",
+            path=path,
+            hint="open it with a newer version of eventlog",
+        )
+    checksum = content.pop("crc32c", None)
+    if content.get("kind") != kind or checksum != _checksum(content):
+        raise CorruptMetadataError(f"damaged, or not a {kind} file", path=path, hint="restore the file from a backup")
+    return {name: value for name, value in content.items() if name not in ("format", "kind")}
+
+
+def _parse(raw: bytes, path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(raw)
+    except ValueError as error:
+        raise CorruptMetadataError("not JSON", path=path, hint="restore the file from a backup") from error
+    if not isinstance(content, dict):
+        raise CorruptMetadataError("not a JSON object", path=path, hint="restore the file from a backup")
+    return content

@@ -1,0 +1,75 @@
+"""Locks between processes: ``flock``, which the kernel frees when its owner dies.
+
+POSIX record locks (``lockf``) vanish when *any* descriptor of the file closes, so they are not used. A ``flock``
+belongs to the open file: a forked child shares it, and would keep it held after its owner died. So each lock
+closes its descriptor in the child, which frees nothing in the parent, and opens its own when first used there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import weakref
+
+from eventlog.files.filesystem import CREATE_MODE, FileSystem
+
+_every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+class FileLock:
+    """A lock on one file, exclusive or shared, between processes. Not reentrant, and not between threads."""
+
+    def __init__(self, fs: FileSystem, path: str, *, readonly: bool = False) -> None:
+        self.path = path
+        self._fs = fs
+        self._flags = os.O_CLOEXEC | (os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT)
+        self._fd = -1
+        _every_lock.add(self)
+
+    @property
+    def fd(self) -> int:
+        """The lock's own descriptor in this process, opened on first use."""
+        if self._fd < 0:
+            self._fd = self._fs.open(self.path, self._flags, CREATE_MODE)
+        return self._fd
+
+    def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
+        """Take the lock; return False when ``blocking`` is off and another process holds it."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(self.fd, kind if blocking else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Free the lock; harmless when it is not held."""
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def __enter__(self) -> FileLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def close(self) -> None:
+        """Close the descriptor, which frees the lock."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._fs.close(fd)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            self.close()
+
+
+def _close_inherited() -> None:
+    for lock in list(_every_lock):
+        with contextlib.suppress(OSError):
+            lock.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited)

@@ -1,0 +1,147 @@
+"""The file system as a seam: every call that reaches the operating system's files goes through one object.
+
+`FileSystem` is the real one. Its hot calls are the C functions themselves, so that the seam costs nothing; tests
+pass an object that fails, tears or drops writes instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+
+from eventlog.errors import EventLogError, LogFullError, ReadOnlyLogError, StorageError
+from eventlog.files.mapping import Bytes, map_readonly, map_shared
+
+Buffer = bytes | bytearray | memoryview | Bytes
+
+CREATE_MODE = 0o644
+MAX_PARTS = 512  # IOV_MAX is 1024 on Linux and macOS
+
+
+def translate(error: OSError, path: str) -> EventLogError:
+    """Turn an operating system's error into ours, with its coordinates and what to do."""
+    if isinstance(error, EventLogError):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LogFullError(
+            "no space left",
+            path=path,
+            hint="free space and try again: nothing was published, nothing is lost",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyLogError(
+            f"not permitted: {error.strerror}", path=path, hint="check the owner and mode of the directory"
+        )
+    return StorageError(f"{error.strerror or error}", path=path, hint="see the system log of the device")
+
+
+@contextlib.contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Run a block of file operations; an OSError leaves it as one of our errors."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, EventLogError):
+            raise
+        raise translate(error, path) from error
+
+
+class FileSystem:
+    """The operating system's files. Stateless; one instance may serve any number of logs."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    pread = staticmethod(os.pread)
+    pwrite = staticmethod(os.pwrite)
+    pwritev = staticmethod(os.pwritev)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+    listdir = staticmethod(os.listdir)
+    map_readonly = staticmethod(map_readonly)
+    map_shared = staticmethod(map_shared)
+    remove_tree = staticmethod(shutil.rmtree)
+
+    if sys.platform == "darwin":  # fsync there stops at the drive's cache; F_FULLFSYNC reaches the medium
+
+        def sync(self, fd: int) -> None:
+            """Bring the file's data, and the size needed to read it back, to the medium."""
+            import fcntl
+
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        sync = staticmethod(os.fdatasync)
+
+    def size(self, fd: int) -> int:
+        """Return the length of the open file in bytes."""
+        return os.fstat(fd).st_size
+
+    def exists(self, path: str) -> bool:
+        """Tell whether the path exists."""
+        return os.path.exists(path)
+
+    def write_all(self, fd: int, parts: Sequence[Buffer], position: int) -> int:
+        """Write all parts one after the other at ``position`` and return the number of bytes.
+
+        A full disk shows as a short write first; the rest is tried again, and then gives the error itself.
+        """
+        if len(parts) > MAX_PARTS:
+            parts = [b"".join(parts)]
+        size = sum(memoryview(part).nbytes for part in parts)
+        written = self.pwritev(fd, parts, position)
+        if written == size:
+            return size
+        rest = memoryview(b"".join(parts))
+        while written < size:
+            written += self.pwrite(fd, rest[written:], position + written)
+        return size
+
+    def write_zeros(self, fd: int, start: int, end: int) -> None:
+        """Overwrite the bytes from ``start`` up to ``end`` with zeros, without changing the file's size."""
+        block = bytes(min(end - start, 1 << 20))
+        while start < end:
+            start += self.pwrite(fd, block[: end - start], start)
+
+    def sync_directory(self, path: str) -> None:
+        """Make creations, renames and removals in the directory durable."""
+        fd = self.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            self.close(fd)
+
+    def forget_cached(self, fd: int) -> None:
+        """Drop the file's clean pages from the cache, so that the next read comes from the device."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def read_file(self, path: str) -> bytes:
+        """Return the whole content of a small file."""
+        with open(path, "rb") as file:
+            return file.read()
+
+    def replace_file(self, path: str, content: Buffer) -> None:
+        """Put ``content`` at ``path``, whole or not at all, and durable when this returns.
+
+        1. Write a file of another name and sync it. A crash leaves a stray ``*.tmp``, which nobody reads.
+        2. Rename it over ``path``. A crash before leaves the old file, after it the new one.
+        3. Sync the directory. A power cut before may bring the old file back, never a mixture.
+        """
+        temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        try:
+            fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, CREATE_MODE)
+            try:
+                self.write_all(fd, [content], 0)
+                self.sync(fd)
+            finally:
+                self.close(fd)
+            self.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.unlink(temporary)
+            raise
+        self.sync_directory(os.path.dirname(path))
