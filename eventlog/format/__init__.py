@@ -1,0 +1,1 @@
+"""Floor 2: the only code that knows bytes."""

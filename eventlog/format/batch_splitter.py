@@ -1,0 +1,95 @@
+"""Encode any number of records into as few batches as the largest allowed size permits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventlog.errors import InvalidRecordError, RecordTooLargeError
+from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
+
+
+def encode_batches(
+    values: Column,
+    timestamps_ms: TimestampColumn | int,
+    keys: Column | None = None,
+    headers: HeaderColumn | None = None,
+    *,
+    codec: int = 0,
+    max_bytes: int,
+) -> list[EncodedBatch]:
+    """Encode n records, at least one, into batches of at most ``max_bytes`` each.
+
+    Raises InvalidRecordError when the columns differ in length, SerializationError for a key or value that is not
+    bytes, and RecordTooLargeError when a single record needs more than ``max_bytes``.
+    """
+    stamps = _timestamps(timestamps_ms, len(values))
+    for name, column in (("keys", keys), ("headers", headers)):
+        if column is not None and len(column) != len(values):
+            raise InvalidRecordError(
+                f"{len(values)} values but {len(column)} {name}", hint="columns of one call have one length"
+            )
+    return _encode(values, stamps, keys, headers, codec, max_bytes, 0)
+
+
+def _encode(
+    values: Column,
+    stamps: NDArray[np.int64],
+    keys: Column | None,
+    headers: HeaderColumn | None,
+    codec: int,
+    max_bytes: int,
+    start: int,
+) -> list[EncodedBatch]:
+    batch = encode(values, stamps, keys, headers, codec)
+    if batch.size <= max_bytes:
+        return [batch]
+    if len(values) == 1:
+        raise RecordTooLargeError(
+            f"record {start} needs {batch.size} bytes, and max_message_bytes is {max_bytes}",
+            hint="raise the topic's max_message_bytes, compress, or split the record",
+        )
+    middle = len(values) // 2
+    halves = []
+    for low, high in ((0, middle), (middle, len(values))):
+        halves += _encode(
+            values[low:high],
+            stamps if len(stamps) == 1 else stamps[low:high],
+            None if keys is None else keys[low:high],
+            None if headers is None else headers[low:high],
+            codec,
+            max_bytes,
+            start + low,
+        )
+    return halves
+
+
+def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.int64]:
+    try:
+        stamps = np.atleast_1d(np.asarray(timestamps_ms))
+        if stamps.dtype.kind not in "iu":
+            raise TypeError(f"{stamps.dtype} timestamps")
+        stamps = stamps.astype(np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRecordError(
+            f"timestamps are whole milliseconds: {error}", hint="int(time.time() * 1000)"
+        ) from error
+    if len(stamps) not in (1, count):
+        raise InvalidRecordError(f"{count} values but {len(stamps)} timestamps", hint="give one, or one each")
+    if (stamps < 0).any():
+        raise InvalidRecordError(f"timestamp {stamps.min()} is negative", hint="milliseconds since the Unix epoch")
+    return stamps
+
+
+def checked_sequence(values: object) -> Sequence[bytes | None]:
+    """Return ``values`` if it is a non-empty list or tuple. Raises InvalidRecordError for anything else."""
+    if not isinstance(values, list | tuple):
+        raise InvalidRecordError(
+            f"values are a {type(values).__name__}, not a list",
+            hint="give a list, also for one record: [value]",
+        )
+    if not values:
+        raise InvalidRecordError("no values", hint="give at least one record")
+    return values

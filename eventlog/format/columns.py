@@ -1,0 +1,145 @@
+"""The columns of a batch's body, found where they lie. Nothing here copies until a list is asked for."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventlog.format import layouts as L
+from eventlog.model import Headers
+
+
+class BatchDamage(Exception):
+    """Why some bytes are not the batch that belongs there. Internal: callers add the coordinates."""
+
+    def __init__(self, reason: str, position: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.position = position
+
+
+class BytesColumn(NamedTuple):
+    """n byte strings: ``offsets`` is i32[n+1] into ``data``; ``validity`` a bitmap, or None when none is null."""
+
+    offsets: NDArray[np.int32]
+    data: memoryview
+    validity: memoryview | None
+
+    def to_list(self, first: int, count: int) -> list[bytes | None]:
+        """Return items ``first`` to ``first + count`` as bytes objects and None."""
+        offsets = self.offsets[first : first + count + 1]
+        start, stop = offsets.item(0), offsets.item(count)
+        data = bytes(self.data[start:stop])
+        width = offsets.item(1) - start
+        if width and width * count == stop - start and (np.diff(offsets) == width).all():
+            items = np.frombuffer(data, dtype=f"V{width}").tolist()  # equal widths: one pass in C
+        else:
+            items = [data[a:b] for a, b in pairwise((offsets - start).tolist())]
+        if self.validity is None:
+            return items
+        return [item if present else None for item, present in zip(items, self.present(first, count), strict=True)]
+
+    def present(self, first: int, count: int) -> list[bool]:
+        """Tell for each item whether it is there (True) or null (False)."""
+        if self.validity is None:
+            return [True] * count
+        bits = np.unpackbits(np.frombuffer(self.validity, np.uint8), bitorder="little")
+        present: list[bool] = bits[first : first + count].astype(np.bool_).tolist()
+        return present
+
+    def check(self) -> None:
+        """Raise BatchDamage unless the offsets run from 0 upwards and stay within the bytes."""
+        if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any() or self.offsets[-1] > len(self.data):
+            raise BatchDamage("column offsets run out of their bytes")
+
+
+class HeaderColumn(NamedTuple):
+    """Record headers: ``offsets`` is i32[n+1] into the m pairs."""
+
+    offsets: NDArray[np.int32]
+    names: BytesColumn
+    values: BytesColumn
+
+    def to_list(self, first: int, count: int) -> list[Headers]:
+        """Return the headers of records ``first`` to ``first + count``."""
+        bounds = self.offsets[first : first + count + 1].tolist()
+        start, pairs = bounds[0], bounds[-1] - bounds[0]
+        if not pairs:
+            return [()] * count
+        names = [name.decode() for name in self.names.to_list(start, pairs) if name is not None]
+        entries = tuple(zip(names, self.values.to_list(start, pairs), strict=True))
+        return [entries[a - start : b - start] for a, b in pairwise(bounds)]
+
+    def check(self) -> None:
+        """Raise BatchDamage unless all offsets run upwards and stay within their targets."""
+        if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
+            raise BatchDamage("header offsets do not run upwards")
+        self.names.check()
+        self.values.check()
+
+
+class Columns(NamedTuple):
+    """What a body holds; None for a column that says nothing."""
+
+    timestamps: NDArray[np.int64] | None
+    offset_deltas: NDArray[np.int32] | None
+    keys: BytesColumn | None
+    values: BytesColumn | None
+    headers: HeaderColumn | None
+
+    def check(self) -> None:
+        """Raise BatchDamage unless every column is whole."""
+        for column in (self.keys, self.values, self.headers):
+            if column is not None:
+                column.check()
+        deltas = self.offset_deltas
+        if deltas is not None and (deltas[0] < 0 or (np.diff(deltas) <= 0).any()):
+            raise BatchDamage("offset deltas do not run upwards")
+
+
+class _Reader:
+    """Walks over a body, column by column."""
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+        self._at = 0
+
+    def take(self, size: int) -> memoryview:
+        """Return the next ``size`` bytes and step over them and their padding."""
+        start, self._at = self._at, self._at + size + (-size % L.ALIGNMENT)
+        if size < 0 or self._at > len(self._body):
+            raise BatchDamage("a column runs out of the batch")
+        return self._body[start : start + size]
+
+    def integers(self, dtype: np.dtype[np.signedinteger], count: int) -> NDArray[np.signedinteger]:
+        return np.frombuffer(self.take(count * dtype.itemsize), dtype=dtype)
+
+    def strings(self, count: int, *, nullable: bool) -> BytesColumn:
+        validity = self.take((count + 7) // 8) if nullable else None
+        offsets = self.integers(L.OFFSETS, count + 1)
+        return BytesColumn(offsets, self.take(offsets.item(count)), validity)
+
+    def headers(self, count: int) -> HeaderColumn:
+        offsets = self.integers(L.OFFSETS, count + 1)
+        pairs = offsets.item(count)
+        return HeaderColumn(offsets, self.strings(pairs, nullable=False), self.strings(pairs, nullable=True))
+
+
+def find_columns(body: memoryview, present: int, count: int) -> Columns:
+    """Find the columns of ``count`` records in an uncompressed body; ``present`` is the header's columns byte.
+
+    Raises BatchDamage when they do not fit into it.
+    """
+    if present & ~L.KNOWN_COLUMNS:
+        raise BatchDamage(f"unknown columns {present:#x}")
+    reader = _Reader(body)
+    return Columns(
+        reader.integers(L.TIMESTAMPS, count) if present & L.COLUMN_TIMESTAMPS else None,
+        reader.integers(L.OFFSETS, count) if present & L.COLUMN_OFFSET_DELTAS else None,
+        reader.strings(count, nullable=bool(present & L.COLUMN_KEY_VALIDITY)) if present & L.COLUMN_KEYS else None,
+        reader.strings(count, nullable=bool(present & L.COLUMN_VALUE_VALIDITY)) if present & L.COLUMN_VALUES else None,
+        reader.headers(count) if present & L.COLUMN_HEADERS else None,
+    )

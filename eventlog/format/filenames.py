@@ -1,0 +1,37 @@
+"""The names of a log's files. They live on disk: none may change."""
+
+from __future__ import annotations
+
+import re
+
+LOG_META = "eventlog.json"
+CONTROL = "control"
+SESSION_LOCK = "session.lock"
+ROOT_LOCK = "lock"
+TOPICS = "topics"
+TOPIC_META = "topic.json"
+LOCK = "lock"
+HEAD = "head"
+LOG, INDEX, TIME_INDEX, TORN = ".log", ".index", ".timeindex", ".torn"
+STAGED, DELETED = "~new-", "~deleted-"  # "~" is legal in no topic's name
+
+_SEGMENT = re.compile(r"(\d{20})\.log\Z")
+
+
+def segment_name(base_offset: int, suffix: str) -> str:
+    """Return the name of a segment's file: its base offset in 20 digits, so that names sort by offset.
+
+    >>> segment_name(1234, LOG)
+    '00000000000000001234.log'
+    """
+    return f"{base_offset:020d}{suffix}"
+
+
+def segment_base(name: str) -> int | None:
+    """Return the base offset that a segment's name tells, or None when it is no segment.
+
+    >>> segment_base("00000000000000001234.log"), segment_base("notes.log")
+    (1234, None)
+    """
+    match = _SEGMENT.match(name)
+    return int(match[1]) if match else None

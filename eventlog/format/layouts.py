@@ -1,0 +1,99 @@
+"""Every layout that lives on disk or in shared memory, in one place. None of these values may ever change.
+
+Record batch: Kafka's header (record batch v2, KIP-98), big-endian, then one byte that names the columns::
+
+    0   base offset            i64        21  attributes             i16
+    8   batch length           i32        23  last offset delta      i32
+    12  partition leader epoch i32        27  base timestamp         i64
+    16  magic                  i8         35  max timestamp          i64
+    17  CRC-32C                u32        43  producer id            i64
+                                          51  producer epoch         i16
+                                          53  base sequence          i32
+                                          57  record count           i32
+                                          61  columns                u8, then two zero bytes
+
+The batch length counts from byte 12 on; the CRC covers everything from byte 21 on, so that base offset and leader
+epoch can be stamped without a new CRC. The body after byte 64 is little-endian; see ``record_batch.py``.
+
+Head, one page per partition: 64-bit words in the machine's own byte order (it is never moved between machines)::
+
+    0 magic    1 session      2 log end offset    3 log start offset
+    4 durable  5 writer       6 sleeping at       7 reserved
+    16..23 and 24..31  two end slots, of which the one whose first word equals word 2 is in force
+    32..40             recovery point: an end slot of what is on the device, then its CRC-32C
+
+Control, one page per log: 0 magic, 1 session, 2 metadata version.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+# --- record batch -----------------------------------------------------------------------------------------------
+
+PREFIX = struct.Struct(">qiibI")  # what the CRC does not cover
+TRAILER = struct.Struct(">hiqqqhiiBxx")  # what it does
+HEADER = struct.Struct(">qiibIhiqqqhiiBxx")
+HEADER_BYTES = 64
+CRC_START = 21
+LENGTH_START = 12  # the batch length does not count the base offset and itself
+assert PREFIX.size == CRC_START
+assert HEADER.size == PREFIX.size + TRAILER.size == HEADER_BYTES
+
+MAGIC = 0x63  # "c": columnar. Kafka uses 0, 1 and 2; 2 stays reserved for Kafka's own record encoding
+MAGIC_POSITION = 16
+ALIGNMENT = 8  # batches and columns start on it, so that every column is an aligned array where it lies
+
+ATTRIBUTE_CODEC = 0x07
+ATTRIBUTE_LOG_APPEND_TIME = 0x08
+
+NO_PRODUCER_ID = -1
+NO_PRODUCER_EPOCH = -1
+NO_SEQUENCE = -1
+
+COLUMN_TIMESTAMPS = 0x01  # i64[n]; absent when all equal the base timestamp
+COLUMN_OFFSET_DELTAS = 0x02  # i32[n]; absent when they are 0..n-1
+COLUMN_KEYS = 0x04  # absent when all keys are null
+COLUMN_KEY_VALIDITY = 0x08  # absent when no key is null
+COLUMN_VALUES = 0x10  # absent when all values are null
+COLUMN_VALUE_VALIDITY = 0x20  # absent when no value is null
+COLUMN_HEADERS = 0x40  # absent when no record has headers
+KNOWN_COLUMNS = 0x7F
+
+OFFSETS = np.dtype("<i4")
+TIMESTAMPS = np.dtype("<i8")
+COMPRESSED_SIZES = struct.Struct("<II")  # leads a compressed body: uncompressed size, compressed size
+MAX_BATCH_BYTES = 2**31 - 1
+
+# --- indexes ----------------------------------------------------------------------------------------------------
+
+OFFSET_INDEX_ENTRY = np.dtype([("offset", "<u4"), ("position", "<u4")])
+TIME_INDEX_ENTRY = np.dtype([("timestamp", "<i8"), ("offset", "<u4")])
+assert OFFSET_INDEX_ENTRY.itemsize == 8
+assert TIME_INDEX_ENTRY.itemsize == 12
+MAX_RELATIVE_OFFSET = 2**31 - 1
+
+# --- head -------------------------------------------------------------------------------------------------------
+
+HEAD_MAGIC = int.from_bytes(b"EVLHEAD1", "little")
+HEAD_SESSION, HEAD_END, HEAD_START, HEAD_DURABLE = 1, 2, 3, 4
+HEAD_WRITER, HEAD_SLEEPING = 5, 6
+HEAD_SLOTS = (16, 24)  # in words
+HEAD_RECOVERY_POINT = 32
+
+# log end offset, segment base offset, position behind the last batch, position of the last indexed batch, offset
+# index entries, time index entries; of the segment: largest timestamp, largest in its time index, first
+END_SLOT = struct.Struct("=QQQQIIqqq")
+SLOT_CHECKSUM = struct.Struct("=Q")
+assert END_SLOT.size == 64
+
+WRITER_NONE = 0
+WRITER_POISONED = 2**64 - 1
+END_DELETED = 2**64 - 1  # in the place of the log end offset: the topic is gone
+
+# --- control ----------------------------------------------------------------------------------------------------
+
+CONTROL_MAGIC = int.from_bytes(b"EVLCTRL1", "little")
+CONTROL_SESSION, CONTROL_METADATA = 1, 2

@@ -1,0 +1,258 @@
+"""A record batch as it lies in a mapped segment: columns without a copy, records on request.
+
+After the 64-byte header (``layouts.py``) come, each only when its bit in ``columns`` is set, each 8-byte aligned::
+
+    timestamps      i64[n]
+    offset deltas   i32[n]              only after compaction
+    keys            validity bitmap, i32[n+1] offsets, bytes
+    values          validity bitmap, i32[n+1] offsets, bytes
+    headers         i32[n+1] offsets into m pairs; names: i32[m+1] offsets, UTF-8;
+                    values: validity bitmap, i32[m+1] offsets, bytes
+
+Bitmaps are least significant bit first, 1 for present, as in Arrow's columnar format; offsets rather than lengths
+make each column an Arrow binary array where it lies. A compressed body covers the columns as a whole: its
+uncompressed and its compressed size (u32 each), the codec's frame, zeros up to 8-byte alignment.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from eventlog.format import layouts as L
+from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_columns
+from eventlog.format.compression import decompress
+from eventlog.model import Headers, Record, TimestampType
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_unpack_header = L.HEADER.unpack_from
+_crc = crc32c.crc32c
+_new_record = partial(tuple.__new__, Record)  # Record(*fields) without the cost of a Python-level constructor
+
+
+class RecordBatch:
+    """Consecutive records of one partition, as they were written together.
+
+    Columns are read-only NumPy views on the mapped segment (or on the decompressed body): they cost no copy and
+    keep the mapping alive. ``position`` is the batch's place in its segment, ``size`` its bytes there;
+    ``max_timestamp`` and ``base_timestamp`` are in milliseconds since the epoch.
+
+    >>> import eventlog, tempfile
+    >>> log = eventlog.open(tempfile.mkdtemp())
+    >>> _ = log.create_topic("t").partitions[0].append([b"a", None, b"ccc"])
+    >>> batch = log.topic("t").partitions[0].read(0)[0]
+    >>> batch.values(), batch.offsets.tolist(), bytes(batch.value_data)
+    ([b'a', None, b'ccc'], [0, 1, 2], b'accc')
+    """
+
+    __slots__ = (
+        "_body", "_columns", "_count", "_first", "_last_delta", "_present", "_total", "attributes", "base_timestamp",
+        "header_offset", "leader_epoch", "max_timestamp", "partition", "position", "size", "topic",
+    )  # fmt: skip
+
+    def __init__(
+        self, data: memoryview, position: int, limit: int, topic: str, partition: int, check: bool = True
+    ) -> None:
+        """Take the batch at ``position`` of ``data``, of which the first ``limit`` bytes may be touched.
+
+        Raises BatchDamage when there is no whole batch, or, with ``check``, when its CRC does not fit.
+        """
+        if position + L.HEADER_BYTES > limit:
+            raise BatchDamage("the file ends within a batch header")
+        (
+            self.header_offset, length, self.leader_epoch, magic, checksum, self.attributes, self._last_delta,
+            self.base_timestamp, self.max_timestamp, _, _, _, count, self._present,
+        ) = _unpack_header(data, position)  # fmt: skip
+        if magic != L.MAGIC:
+            raise BatchDamage(f"no batch begins here (magic {magic})")
+        size = length + L.LENGTH_START
+        if size < L.HEADER_BYTES or size & 7:
+            raise BatchDamage(f"impossible batch length {length}")
+        end = position + size
+        if end > limit:
+            raise BatchDamage("the file ends within a batch")
+        if check and _crc(data[position + L.CRC_START : end]) != checksum:
+            raise BatchDamage("CRC mismatch")
+        if not 0 < count <= self._last_delta + 1:
+            raise BatchDamage(f"impossible record count {count}")
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        self.size = size
+        self._first = 0
+        self._count = self._total = count
+        self._body = data[position + L.HEADER_BYTES : end]
+        self._columns: Columns | None = None
+
+    # --- coordinates ---
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def base_offset(self) -> int:
+        """Offset of the first record here."""
+        if not self._first:
+            return self.header_offset  # type: ignore[no-any-return]
+        return int(self.offsets[0])
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of the last record: the next batch begins behind it."""
+        return self.header_offset + self._last_delta  # type: ignore[no-any-return]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Offsets of the records, int64[n]."""
+        deltas = self._found().offset_deltas if self._present & L.COLUMN_OFFSET_DELTAS else None
+        if deltas is None:
+            start = self.header_offset + self._first
+            offsets = np.arange(start, start + self._count, dtype=np.int64)
+        else:
+            offsets = deltas[self._first :].astype(np.int64) + self.header_offset
+        offsets.flags.writeable = False
+        return offsets
+
+    @property
+    def timestamp_type(self) -> TimestampType:
+        """Who stamped the records."""
+        return TimestampType(bool(self.attributes & L.ATTRIBUTE_LOG_APPEND_TIME))
+
+    @property
+    def timestamps_ms(self) -> NDArray[np.int64]:
+        """Timestamps in milliseconds since the epoch, int64[n]; no copy when they differ from record to record."""
+        if self.attributes & L.ATTRIBUTE_LOG_APPEND_TIME:
+            return _constant(self.max_timestamp, self._count)
+        stamps = self._found().timestamps
+        if stamps is None:
+            return _constant(self.base_timestamp, self._count)
+        return stamps[self._first :]
+
+    # --- columns without a copy ---
+
+    @property
+    def value_offsets(self) -> NDArray[np.int32]:
+        """int32[n+1]: value i is ``value_data[value_offsets[i]:value_offsets[i + 1]]``."""
+        return self._column_offsets(self._found().values)
+
+    @property
+    def value_data(self) -> NDArray[np.uint8]:
+        """The bytes of all values, uint8."""
+        return _column_data(self._found().values)
+
+    @property
+    def key_offsets(self) -> NDArray[np.int32]:
+        """int32[n+1]: key i is ``key_data[key_offsets[i]:key_offsets[i + 1]]``."""
+        return self._column_offsets(self._found().keys)
+
+    @property
+    def key_data(self) -> NDArray[np.uint8]:
+        """The bytes of all keys, uint8."""
+        return _column_data(self._found().keys)
+
+    # --- Python objects ---
+
+    def values(self) -> list[bytes | None]:
+        """Return the values; None is a tombstone."""
+        return self._list(self._found().values)
+
+    def keys(self) -> list[bytes | None]:
+        """Return the keys; None where a record has none."""
+        return self._list(self._found().keys)
+
+    def headers(self) -> list[Headers]:
+        """Return each record's headers, as a tuple of ``(name, bytes or None)`` pairs."""
+        column = self._found().headers
+        return [()] * self._count if column is None else column.to_list(self._first, self._count)
+
+    def records(self) -> list[Record]:
+        """Return the records."""
+        return list(self.iter_records(self.keys(), self.values()))
+
+    def iter_records(self, keys: list[Any], values: list[Any]) -> map[Record]:
+        """Return the records, with keys and values that were already turned into something else."""
+        return map(
+            _new_record,
+            zip(
+                repeat(self.topic),
+                repeat(self.partition),
+                self.offsets.tolist(),
+                self.timestamps_ms.tolist(),
+                repeat(self.timestamp_type),
+                keys,
+                values,
+                self.headers() if self._present & L.COLUMN_HEADERS else repeat(()),
+                strict=False,  # some of these never end
+            ),
+        )
+
+    def to_arrow(self) -> pyarrow.RecordBatch:
+        """Return a ``pyarrow.RecordBatch``: offset, timestamp (ms, UTC), key, value, headers.
+
+        Keys, values and varying timestamps share the mapped memory. Raises MissingExtraError without pyarrow.
+        """
+        from eventlog.format.arrow import record_batch_to_arrow
+
+        return record_batch_to_arrow(self)
+
+    # --- parts and checks ---
+
+    def from_offset(self, offset: int) -> RecordBatch:
+        """Return the records at ``offset`` and later, sharing the same memory; the batch itself if that is all."""
+        skipped = int(np.searchsorted(self.offsets, offset))
+        if not skipped:
+            return self
+        part = object.__new__(RecordBatch)
+        for name in RecordBatch.__slots__:
+            setattr(part, name, getattr(self, name))
+        part._first = self._first + skipped
+        part._count = self._count - skipped
+        return part
+
+    def check(self) -> None:
+        """Raise BatchDamage unless the body decodes and every column is whole."""
+        self._found().check()
+
+    def _found(self) -> Columns:
+        columns = self._columns
+        if columns is None:
+            body = self._body
+            codec = self.attributes & L.ATTRIBUTE_CODEC
+            if codec:
+                body = _decompressed(codec, body)
+            columns = self._columns = find_columns(body, self._present, self._total)
+        return columns
+
+    def _list(self, column: BytesColumn | None) -> list[bytes | None]:
+        return [None] * self._count if column is None else column.to_list(self._first, self._count)
+
+    def _column_offsets(self, column: BytesColumn | None) -> NDArray[np.int32]:
+        return _constant(0, self._count + 1, np.int32) if column is None else column.offsets[self._first :]
+
+    def __repr__(self) -> str:
+        return f"<RecordBatch {self.topic}-{self.partition} offsets {self.base_offset} to {self.last_offset}>"
+
+
+def _decompressed(codec: int, body: memoryview) -> memoryview:
+    start = L.COMPRESSED_SIZES.size
+    size, packed = L.COMPRESSED_SIZES.unpack_from(body)
+    try:
+        return memoryview(decompress(codec, body[start : start + packed], size))
+    except ValueError as error:
+        raise BatchDamage(f"the compressed body is damaged: {error}") from error
+
+
+def _constant(value: int, count: int, dtype: type[np.integer] = np.int64) -> NDArray[np.integer]:
+    """An array that repeats one value without storing it again; read-only."""
+    return np.broadcast_to(np.array(value, dtype=dtype), count)
+
+
+def _column_data(column: BytesColumn | None) -> NDArray[np.uint8]:
+    return np.frombuffer(b"" if column is None else column.data, dtype=np.uint8)
