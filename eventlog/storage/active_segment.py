@@ -1,0 +1,81 @@
+"""The descriptors a writer holds: the active segment and its two indexes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from eventlog.files.filesystem import CREATE_MODE, FileSystem
+from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
+from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
+from eventlog.storage.head import EndState
+
+_SUFFIXES = (LOG, INDEX, TIME_INDEX)
+
+
+class ActiveSegment:
+    """Open for writing by this process; others may have it open too, and only the lock's holder writes."""
+
+    __slots__ = ("_fs", "base_offset", "fd", "index_fd", "path", "time_fd")
+
+    def __init__(self, fs: FileSystem, directory: str, base_offset: int, *, create: bool = False) -> None:
+        """Open the three files. Without ``create``, raises FileNotFoundError when there is no such segment."""
+        self._fs = fs
+        self.base_offset = base_offset
+        self.path = os.path.join(directory, segment_name(base_offset, LOG))
+        fds: list[int] = []
+        try:
+            for suffix in _SUFFIXES:
+                path = os.path.join(directory, segment_name(base_offset, suffix))
+                flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create or suffix != LOG else 0)
+                fds.append(fs.open(path, flags, CREATE_MODE))
+        except BaseException:
+            for fd in fds:
+                fs.close(fd)
+            raise
+        self.fd, self.index_fd, self.time_fd = fds
+
+    def tidy(self, state: EndState) -> None:
+        """Overwrite with zeros what a writer left behind the published end when it died or failed.
+
+        Never by truncating: readers may have these pages mapped. Without this, the rest of a large unpublished
+        batch could later be taken for records when a lost head is rebuilt.
+        """
+        size = self._fs.size(self.fd)
+        if size > state.position:
+            self._fs.write_zeros(self.fd, state.position, size)
+
+    def append_due(self, state: EndState, offset_entries: bytes, time_entries: bytes) -> None:
+        """Write the index entries that end at the counts of ``state``."""
+        if offset_entries:
+            end = state.index_entries * OFFSET_INDEX_ENTRY.itemsize
+            self._fs.write_all(self.index_fd, [offset_entries], end - len(offset_entries))
+        if time_entries:
+            end = state.time_entries * TIME_INDEX_ENTRY.itemsize
+            self._fs.write_all(self.time_fd, [time_entries], end - len(time_entries))
+
+    def cut_indexes(self, state: EndState) -> None:
+        """When the segment is sealed: take away entries behind the count, which a writer left when it died.
+
+        By replacing the file, never by truncating it: readers may have it mapped.
+        """
+        stem = self.path.removesuffix(LOG)
+        for fd, suffix, size in (
+            (self.index_fd, INDEX, state.index_entries * OFFSET_INDEX_ENTRY.itemsize),
+            (self.time_fd, TIME_INDEX, state.time_entries * TIME_INDEX_ENTRY.itemsize),
+        ):
+            if self._fs.size(fd) > size:
+                self._fs.replace_file(stem + suffix, self._fs.pread(fd, size, 0))
+
+    def close(self) -> None:
+        """Close the three descriptors."""
+        for fd in (self.fd, self.index_fd, self.time_fd):
+            with contextlib.suppress(OSError):
+                self._fs.close(fd)
+
+
+def remove_segment_files(fs: FileSystem, directory: str, base_offset: int) -> None:
+    """Remove a segment that never held a published record."""
+    for suffix in (INDEX, TIME_INDEX, LOG):  # the log last: while it is there, the removal is repeated
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(os.path.join(directory, segment_name(base_offset, suffix)))

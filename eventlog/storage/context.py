@@ -1,0 +1,23 @@
+"""What all partitions of one open log share."""
+
+from __future__ import annotations
+
+import attrs
+
+from eventlog.clock import Clock
+from eventlog.files.filesystem import FileSystem
+from eventlog.storage.open_files import OpenFiles
+
+
+@attrs.define
+class LogContext:
+    """``session`` is the number under which this machine's processes trust each other's heads: 0 for none.
+
+    A process that may only read a log that nobody else has open trusts no head, and looks for itself.
+    """
+
+    fs: FileSystem
+    clock: Clock
+    open_files: OpenFiles
+    session: int
+    readonly: bool = False

@@ -1,0 +1,103 @@
+"""Bring a partition's records to the device, for many waiting threads and processes at once.
+
+Group commit, step by step:
+
+1. Whoever needs offset e on the device looks at the head: if the durable end is past e already, it is done.
+2. It takes the in-process flush lock. While it waited, the one before it may have flushed its records too: look again.
+3. It reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
+   if a segment is new. All records before s were written before the sync began, whoever wrote them.
+4. It notes s in the head as the recovery point. A crash before leaves an older one: recovery scans more.
+
+A failed sync is never tried again: the kernel may have dropped the pages and call the file clean. The partition is
+poisoned in the head, for every process, until it is reopened and read back from the device.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from eventlog.errors import StorageError
+from eventlog.format import layouts as L
+from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
+from eventlog.storage.head import EndState
+
+if TYPE_CHECKING:
+    from eventlog.storage.partition_log import PartitionLog
+
+
+class Flusher:
+    """The group commit of one partition in one process."""
+
+    def __init__(self, log: PartitionLog) -> None:
+        self._log = log
+        self._fs = log.context.fs
+        self._lock = threading.Lock()
+        self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
+        self._last_flush = log.context.clock.monotonic()
+
+    def after_fork(self) -> None:
+        """Start with a free lock in a forked child."""
+        self._lock = threading.Lock()
+
+    def sync_to(self, end_offset: int) -> None:
+        """Return once every record before ``end_offset`` is on the device.
+
+        Raises StorageError when the device failed; the partition then refuses writes.
+        """
+        words = self._log.head.words
+        if words.item(L.HEAD_DURABLE) >= end_offset:
+            return
+        with self._lock:
+            if words.item(L.HEAD_DURABLE) < end_offset:
+                self._sync()
+
+    def is_due(self, end_offset: int) -> bool:
+        """Tell whether ``flush_messages`` or ``flush_ms`` ask for a flush now."""
+        config = self._log.config
+        if end_offset - self._log.head.words.item(L.HEAD_DURABLE) >= config.flush_messages:
+            return True
+        return (self._log.context.clock.monotonic() - self._last_flush) * 1000 >= config.flush_ms
+
+    def _sync(self) -> None:
+        head = self._log.head
+        if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
+            raise self._log.poisoned_error()
+        state = head.end_state()
+        try:
+            self._sync_segments(head.words.item(L.HEAD_DURABLE), state)
+            if state.segment_base != self._directory_synced_for:
+                self._fs.sync_directory(self._log.directory)
+                self._fs.sync_directory(os.path.dirname(self._log.directory))
+                self._directory_synced_for = state.segment_base
+        except OSError as error:
+            self._log.poison()
+            raise StorageError(
+                f"the device failed to sync: {error.strerror or error}",
+                path=self._log.directory, topic=self._log.topic, partition=self._log.partition,
+                hint="records since the last durable acknowledgement may be lost; open the log again to verify it",
+            ) from error  # fmt: skip
+        self._last_flush = self._log.context.clock.monotonic()
+        if state.end_offset > head.words.item(L.HEAD_DURABLE):
+            head.set_recovery_point(state)
+
+    def _sync_segments(self, durable: int, state: EndState) -> None:
+        bases = [base for base in self._log.segment_bases(state.segment_base) if base <= state.segment_base]
+        first = max(0, bisect_right(bases, durable) - 1)
+        for base in bases[first:-1]:
+            self.sync_sealed(base)
+        self._sync_file(segment_name(bases[-1], LOG))
+
+    def sync_sealed(self, base_offset: int) -> None:
+        """Sync a sealed segment and its indexes, which never change again."""
+        for suffix in (LOG, INDEX, TIME_INDEX):
+            self._sync_file(segment_name(base_offset, suffix))
+
+    def _sync_file(self, name: str) -> None:
+        fd = self._fs.open(os.path.join(self._log.directory, name), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._fs.sync(fd)
+        finally:
+            self._fs.close(fd)

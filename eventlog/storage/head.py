@@ -1,0 +1,122 @@
+"""The head: one mapped page per partition that tells every process what is published.
+
+One aligned 8-byte store of the log end offset publishes an append. What only the next writer needs (where the
+segment ends, how many index entries count) lies in one of two slots: a writer fills the slot that is not in force,
+then stores the end. The slot whose end equals the published one is in force, so neither a reader nor the next writer
+ever sees half of it, whenever the writer dies.
+
+The head is derived, never truth. After every process has closed the log, the first to open it again rebuilds the
+head from the recovery point (what was known to be on the device, under its own checksum) and a scan of what follows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import crc32c
+import numpy as np
+
+from eventlog.files.filesystem import FileSystem
+from eventlog.files.mapping import Bytes
+from eventlog.files.page import PAGE_BYTES, create_page, open_page
+from eventlog.format import layouts as L
+
+_RECOVERY_START = L.HEAD_RECOVERY_POINT * 8
+
+
+class EndState(NamedTuple):
+    """Where a log ends. Positions are bytes within the segment, timestamps milliseconds (-1: none yet)."""
+
+    end_offset: int = 0
+    segment_base: int = 0
+    position: int = 0
+    last_indexed: int = 0
+    index_entries: int = 0
+    time_entries: int = 0
+    max_timestamp: int = -1
+    last_time_indexed: int = -1
+    first_timestamp: int = -1
+
+
+class Head:
+    """The mapped page: ``words`` for single stores and loads, ``page`` for packing a slot."""
+
+    def __init__(self, page: Bytes) -> None:
+        self.page = memoryview(page)
+        self.words = page.view(np.uint64)
+
+    @classmethod
+    def open(cls, fs: FileSystem, path: str, *, writable: bool) -> Head | None:
+        """Map the page at ``path``; None when there is none, or when it is no head."""
+        page = open_page(fs, path, L.HEAD_MAGIC, writable=writable)
+        return None if page is None else cls(page)
+
+    @classmethod
+    def create(cls, fs: FileSystem, path: str) -> Head:
+        """Put a fresh page at ``path``. An older page of this name lives on for those who have it mapped."""
+        return cls(create_page(fs, path, L.HEAD_MAGIC))
+
+    @classmethod
+    def private(cls) -> Head:
+        """Return a page of this process alone, for a log that may only be read."""
+        head = cls(np.zeros(PAGE_BYTES, dtype=np.uint8))
+        head.words[0] = L.HEAD_MAGIC
+        return head
+
+    @property
+    def end_offset(self) -> int:
+        """The published log end offset; END_DELETED when the topic is gone."""
+        return self.words.item(L.HEAD_END)
+
+    @property
+    def session(self) -> int:
+        """The session in which this page was last made true."""
+        return self.words.item(L.HEAD_SESSION)
+
+    def slot_in_force(self) -> int:
+        """Return the index, 0 or 1, of the slot that belongs to the published end."""
+        return int(self.words.item(L.HEAD_SLOTS[1]) == self.words.item(L.HEAD_END))
+
+    def end_state(self) -> EndState:
+        """Return the slot in force, consistent even while others publish."""
+        while True:
+            end = self.words.item(L.HEAD_END)
+            state = EndState(*L.END_SLOT.unpack_from(self.page, L.HEAD_SLOTS[self.slot_in_force()] * 8))
+            if self.words.item(L.HEAD_END) == end and state.end_offset == end:
+                return state
+            if end == L.END_DELETED:
+                return EndState()
+
+    def publish(self, state: EndState) -> None:
+        """Fill the slot that is not in force, then store the end."""
+        L.END_SLOT.pack_into(self.page, L.HEAD_SLOTS[1 - self.slot_in_force()] * 8, *state)
+        self.words[L.HEAD_END] = state.end_offset
+
+    def reset(self, state: EndState, session: int, start_offset: int) -> None:
+        """Make the page true again after recovery; the session comes last, since it vouches for the rest."""
+        for slot in L.HEAD_SLOTS:
+            L.END_SLOT.pack_into(self.page, slot * 8, *state)
+        self.words[L.HEAD_END] = state.end_offset
+        self.words[L.HEAD_START] = start_offset
+        self.words[L.HEAD_WRITER] = L.WRITER_NONE
+        self.words[L.HEAD_SLEEPING] = 0
+        self.words[L.HEAD_SESSION] = session
+
+    def mark_deleted(self) -> None:
+        """Tell every process that the topic is gone. The caller holds the partition's lock."""
+        self.words[L.HEAD_END] = L.END_DELETED
+        self.words[L.HEAD_WRITER] = L.WRITER_NONE
+
+    def recovery_point(self) -> EndState | None:
+        """Return what is known to be on the device, or None when that cannot be read."""
+        raw = bytes(self.page[_RECOVERY_START : _RECOVERY_START + L.END_SLOT.size])
+        (checksum,) = L.SLOT_CHECKSUM.unpack_from(self.page, _RECOVERY_START + L.END_SLOT.size)
+        state = EndState(*L.END_SLOT.unpack(raw))
+        return state if checksum == crc32c.crc32c(raw) else None
+
+    def set_recovery_point(self, state: EndState) -> None:
+        """Note that everything up to ``state`` is on the device."""
+        raw = L.END_SLOT.pack(*state)
+        self.page[_RECOVERY_START : _RECOVERY_START + L.END_SLOT.size] = raw
+        L.SLOT_CHECKSUM.pack_into(self.page, _RECOVERY_START + L.END_SLOT.size, crc32c.crc32c(raw))
+        self.words[L.HEAD_DURABLE] = state.end_offset

@@ -1,0 +1,60 @@
+"""A file of fixed-size entries, appended by one writer under the partition's lock and mapped by readers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventlog.files.filesystem import FileSystem
+
+_RESERVE = 1 << 16  # map ahead of the end, so that a growing index is mapped rarely
+
+Entries = NDArray[np.void]
+
+
+class IndexFile:
+    """Entries of one dtype, in a mapping that is made anew only when the file has outgrown it.
+
+    An index carries no truth: an entry is believed only when the segment confirms it. A crash may leave entries
+    behind the ones that count; they are overwritten, or cut off when the segment is sealed.
+    """
+
+    def __init__(self, fs: FileSystem, path: str, dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self._fs = fs
+        self._dtype = dtype
+        self._mapped: Entries = np.empty(0, dtype=dtype)
+        self._known = 0
+
+    def entries(self, count: int | None = None) -> Entries:
+        """Return the first ``count`` entries, or all there are; fewer when the file is short, none when missing."""
+        if count is None or count > self._known:
+            self._refresh()
+        return self._mapped[: self._known if count is None else min(count, self._known)]
+
+    def _refresh(self) -> None:
+        try:
+            fd = self._fs.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._mapped, self._known = np.empty(0, dtype=self._dtype), 0
+            return
+        try:
+            self._known = self._fs.size(fd) // self._dtype.itemsize
+            if self._known > len(self._mapped):
+                size = max(_RESERVE, 2 * self._known * self._dtype.itemsize)
+                size -= size % self._dtype.itemsize
+                self._mapped = self._fs.map_readonly(fd, size).view(self._dtype)
+        finally:
+            self._fs.close(fd)
+
+    def replace(self, entries: Entries) -> None:
+        """Put a rebuilt index in the file's place; readers of the old one keep it."""
+        self._fs.replace_file(self.path, entries.tobytes())
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the mapping; the next use maps the file as it is then."""
+        self._mapped, self._known = np.empty(0, dtype=self._dtype), 0

@@ -1,0 +1,76 @@
+"""Check a segment's indexes against it, and build them anew from it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eventlog.format.columns import BatchDamage
+from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
+from eventlog.storage.head import EndState
+from eventlog.storage.scan import scan_segment
+from eventlog.storage.segment import Segment
+from eventlog.storage.tail import Tail
+
+
+def rebuild_indexes(segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None) -> EndState:
+    """Replace both indexes by what the segment holds, and return the end they were built up to."""
+    tail = Tail(EndState(end_offset=segment.base_offset, segment_base=segment.base_offset), interval)
+    scan_segment(segment, tail, stop_offset)
+    if sealed:
+        tail.seal()
+    offsets, times = tail.take_due()
+    segment.offset_index.replace(np.frombuffer(offsets, OFFSET_INDEX_ENTRY))
+    segment.time_index.replace(np.frombuffer(times, TIME_INDEX_ENTRY))
+    return tail.state()
+
+
+def indexes_fit(segment: Segment, offset_entries: int, time_entries: int, *, whole: bool) -> bool:
+    """Tell whether both indexes have that many entries, in order, and the last one is where it says.
+
+    ``whole`` looks at the order of all entries; without it only at the last, so that opening costs the same
+    however large the index is.
+    """
+    segment.offset_index.forget()
+    segment.time_index.forget()
+    offsets = segment.offset_index.entries(offset_entries)
+    times = segment.time_index.entries(time_entries)
+    if len(offsets) < offset_entries or len(times) < time_entries:
+        return False
+    if whole and not (_rising(offsets["offset"]) and _rising(offsets["position"]) and _rising(times["timestamp"])):
+        return False
+    return not offset_entries or entry_is_true(segment, offset_entries - 1)
+
+
+def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
+    """Tell whether a sealed segment's indexes are there, end with a true entry, and reach to its end.
+
+    Looks at the last entries only, and at no more than ``interval`` bytes and a batch behind them.
+    """
+    offsets = segment.offset_index.entries()
+    times = segment.time_index.entries()
+    if len(offsets) and not entry_is_true(segment, len(offsets) - 1):
+        return False
+    last = int(offsets["position"][-1]) if len(offsets) else 0
+    position, batches = last, 0
+    try:
+        while True:
+            batch = segment.batch_at(position, check=False)
+            if position > 0 and position - last >= interval:
+                return False  # this batch should have an entry
+            largest, batches = batch.max_timestamp, batches + 1
+            position += batch.size
+    except BatchDamage:
+        return not batches or (len(times) > 0 and int(times["timestamp"][-1]) >= largest)
+
+
+def entry_is_true(segment: Segment, entry: int) -> bool:
+    """Tell whether a batch with the entry's base offset begins at the entry's position."""
+    offset, position = segment.offset_index.entries(entry + 1)[entry].item()
+    try:
+        return segment.batch_at(position).base_offset == segment.base_offset + int(offset)
+    except BatchDamage:
+        return False
+
+
+def _rising(column: np.ndarray[tuple[int], np.dtype[np.integer]]) -> bool:
+    return bool((column[1:] > column[:-1]).all())

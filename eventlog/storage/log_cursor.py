@@ -1,0 +1,136 @@
+"""Read a partition's batches in order, from any offset, without a lock.
+
+A reader trusts continuity and the CRC, nothing else: the published end is a hint that there is something to read. On
+processors that reorder stores it may see the end before the bytes, so damage at a place is looked at again before it
+becomes an error.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+
+from eventlog.errors import OffsetOutOfRangeError
+from eventlog.format import layouts as L
+from eventlog.format.columns import BatchDamage
+from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.scan import DamagedRange
+from eventlog.storage.segment import Segment
+
+_LOOKS_AGAIN = 3
+_PAUSE = 0.0005  # stores become visible within microseconds; this is ample, and rare
+
+
+class LogCursor:
+    """A place in a partition; ``next_offset`` is the offset of the record it returns next.
+
+    Reads beyond the retained or published range raise OffsetOutOfRangeError, damaged ranges CorruptSegmentError.
+    """
+
+    def __init__(self, log: PartitionLog, offset: int, *, check_crcs: bool = True) -> None:
+        self.log = log
+        self.next_offset = offset
+        self._check = check_crcs
+        self._segment: Segment | None = None
+        self._position = 0
+
+    def seek(self, offset: int) -> None:
+        """Go to ``offset``; it is looked up when the next batch is asked for."""
+        self.next_offset = offset
+        self._segment = None
+
+    def next_batch(self) -> RecordBatch | None:
+        """Return the batch that holds ``next_offset``, from there on, and step behind it; None at the end."""
+        log = self.log
+        offset = self.next_offset
+        end = log.head.words.item(L.HEAD_END)
+        if offset >= end and self._segment is not None:
+            return None
+        if end == L.END_DELETED:
+            log.end_offset  # noqa: B018  # raises UnknownTopicError
+        segment = self._segment
+        if segment is None:
+            if not self._locate(end):
+                return None
+            segment = self._segment
+            assert segment is not None
+        try:
+            batch = RecordBatch(segment.data, self._position, segment.size, log.topic, log.partition, self._check)
+            if not batch.header_offset <= offset <= batch.last_offset:
+                raise BatchDamage(f"offset {batch.header_offset} where {offset} belongs")
+        except BatchDamage:
+            batch = self._look_again()
+        self._position = batch.position + batch.size
+        self.next_offset = batch.last_offset + 1
+        return batch if batch.header_offset == offset else batch.from_offset(offset)
+
+    def _locate(self, end: int) -> bool:
+        """Find the place of ``next_offset``; False when that is the end and nothing is there yet."""
+        log, offset = self.log, self.next_offset
+        if not log.start_offset <= offset <= end:
+            raise OffsetOutOfRangeError(
+                f"offset {offset} is not within {log.start_offset} to {end}", topic=log.topic, partition=log.partition,
+                offset=offset, hint="seek to an offset between beginning_offsets and end_offsets",
+            )  # fmt: skip
+        if offset == end:
+            return False
+        state = log.head.end_state()
+        bases = log.segment_bases(state.segment_base)
+        at = max(0, bisect_right(bases, offset) - 1)
+        if not bases:
+            raise self._damage("the segment is missing", "", 0)
+        segment = log.segment(bases[at])
+        active = segment.base_offset == state.segment_base
+        if not active:
+            log.ensure_indexes(segment)
+        try:
+            self._position = segment.place_of(offset, state.index_entries if active else None).position
+        except BatchDamage as damage:
+            self._position = self._behind_damage(segment, damage, offset)
+        self._segment = segment
+        return True
+
+    def _behind_damage(self, segment: Segment, damage: BatchDamage, offset: int) -> int:
+        """Return the position of a whole batch that holds ``offset`` although the way there is damaged."""
+        position = damage.position or 0
+        following = segment.next_whole_batch(position, 0)
+        while following is not None and following.last_offset < offset:
+            following = segment.next_whole_batch(following.position + following.size, 0)
+        if following is None or following.header_offset > offset:
+            raise self._damage(damage.reason, segment.path, position, segment)
+        return following.position
+
+    def _look_again(self) -> RecordBatch:
+        """Read what was not whole at first sight: the log may have rolled, the file grown, a store been late."""
+        segment = self._segment
+        assert segment is not None
+        for attempt in range(_LOOKS_AGAIN):
+            self.log.refresh_bases()
+            if self.next_offset in self.log.segment_bases(0) and self.next_offset != segment.base_offset:
+                segment = self._segment = self.log.segment(self.next_offset)
+                self._position = 0
+            try:
+                batch = segment.batch_at(self._position, check=self._check)
+                if batch.header_offset <= self.next_offset <= batch.last_offset:
+                    return batch
+                reason = f"offset {batch.header_offset} where {self.next_offset} belongs"
+            except BatchDamage as damage:
+                reason = damage.reason
+            except FileNotFoundError:
+                self.log.end_offset  # noqa: B018  # raises UnknownTopicError when that is the reason
+                reason = "the segment is missing"
+            if attempt:
+                time.sleep(_PAUSE)
+        raise self._damage(reason, segment.path, self._position, segment)
+
+    def _damage(self, reason: str, path: str, position: int, segment: Segment | None = None) -> Exception:
+        """Return the error for damage at ``next_offset``, with the first offset that can be read behind it."""
+        end = self.log.end_offset
+        later = [base for base in self.log.segment_bases(None) if base > self.next_offset]
+        next_offset = min([end, *later])
+        following = segment.next_whole_batch(position, self.next_offset) if segment is not None else None
+        if following is not None and following.header_offset < next_offset:
+            next_offset = following.header_offset
+        damage = DamagedRange(path, position, self.next_offset, next_offset, reason)
+        return damage.error(self.log.topic, self.log.partition)

@@ -1,0 +1,218 @@
+"""Make a partition's head true again, from what the segments hold.
+
+Runs when the first process of a session opens the partition, when the head is missing or damaged, and after a failed
+sync. Under the partition's lock:
+
+1. Begin at the recovery point, which says under its own checksum what was on the device; without one, at the last
+   segment but one (older ones were synced when their successors were sealed).
+2. Scan from there, every CRC checked. Damage with whole batches behind it is jumped over and reported; the bytes stay
+   where they are, and a reader who arrives there is told which offsets are lost.
+3. Bytes behind the last whole batch, at the very end, are a torn tail: copy them to ``<segment>.torn.<position>`` and
+   sync the copy, then overwrite them with zeros. A crash in between repeats this step.
+   But when the recovery point says that records were on the device there, this is damage: offsets are never given
+   out twice, so the log goes on behind it.
+4. Check the indexes of what was scanned; build them anew if they do not fit.
+5. Fill the head, the session last. A crash before repeats everything.
+
+A log that may only be read is scanned in the same way into a private head, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+
+from eventlog.files.filesystem import CREATE_MODE
+from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
+from eventlog.format.layouts import ALIGNMENT
+from eventlog.storage.active_segment import ActiveSegment
+from eventlog.storage.head import EndState, Head
+from eventlog.storage.index_rebuild import indexes_fit, rebuild_indexes
+from eventlog.storage.scan import DamagedRange, bytes_behind, scan_segment
+from eventlog.storage.segment import Segment
+from eventlog.storage.tail import Tail
+
+if TYPE_CHECKING:
+    from eventlog.storage.partition_log import PartitionLog
+
+logger = logging.getLogger("eventlog")
+
+
+@attrs.frozen
+class RecoveryReport:
+    """What recovery found: nothing to tell when ``damaged`` and ``torn_bytes`` are empty."""
+
+    scanned_bytes: int = 0
+    torn_bytes: int = 0
+    torn_copy: str | None = None
+    damaged: tuple[DamagedRange, ...] = ()
+    rebuilt_indexes: tuple[str, ...] = ()
+
+
+def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]:
+    """Return a true head and what was found on the way. The caller holds the partition's lock."""
+    return _Recovery(log, head).run()
+
+
+class _Recovery:
+    def __init__(self, log: PartitionLog, head: Head | None) -> None:
+        self._log = log
+        self._fs = log.context.fs
+        self._writes = not log.context.readonly
+        self._head = head
+        self._point = head.recovery_point() if head is not None else None
+        self._tail = Tail(EndState(), log.config.index_interval_bytes)
+        self._report = RecoveryReport()
+
+    def run(self) -> tuple[Head, RecoveryReport]:
+        bases = self._log.segment_bases(None)
+        if self._writes:
+            self._remove_temporary_files()
+            if not bases:
+                ActiveSegment(self._fs, self._log.directory, 0, create=True).close()
+                bases = [0]
+        if bases:
+            self._scan(bases)
+        return self._finished_head(bases), self._report
+
+    # --- steps 1 and 2 ---
+
+    def _start(self, bases: list[int]) -> EndState:
+        point = self._point
+        if point is not None and point.segment_base in bases:
+            segment = self._log.segment(point.segment_base)
+            if segment.refresh() >= point.position:
+                return point
+            return EndState(end_offset=point.segment_base, segment_base=point.segment_base)
+        base = bases[max(0, len(bases) - 2)]
+        return EndState(end_offset=base, segment_base=base)
+
+    def _scan(self, bases: list[int]) -> None:
+        start = self._start(bases)
+        self._tail.load(start)
+        todo = [base for base in bases if base >= start.segment_base]
+        for base, following in zip(todo, [*todo[1:], None], strict=True):
+            if base != start.segment_base and not self._enter(base):
+                continue
+            self._scan_one(self._log.segment(base), following)
+        self._end()
+
+    def _enter(self, base: int) -> bool:
+        """Go on in the next segment; False for one that the segment before has outgrown."""
+        reached = self._tail.end_offset
+        if base < reached:
+            self._set_aside(base)
+            return False
+        if base > reached:
+            path = self._log.segment(base).path
+            self._add_damage(DamagedRange(path, 0, reached, base, "the records before this segment are missing"))
+        self._tail.load(EndState(end_offset=base, segment_base=base))
+        return True
+
+    def _scan_one(self, segment: Segment, following: int | None) -> None:
+        begin = self._tail.position
+        for damage in scan_segment(segment, self._tail):
+            self._add_damage(damage)
+        self._count(scanned_bytes=self._tail.position - begin)
+        if following is not None:
+            self._tail.seal()
+        if self._writes:
+            self._complete_indexes(segment, sealed=following is not None, scanned=self._tail.position > begin)
+
+    # --- step 3 ---
+
+    def _end(self) -> None:
+        """Deal with what lies behind the last whole batch of the last segment."""
+        segment = self._log.segment(self._tail.segment_base)
+        torn = bytes_behind(segment, self._tail.position)
+        point = self._point
+        if point is not None and point.end_offset > self._tail.end_offset:
+            self._lose_until(point.end_offset, segment)
+        elif torn:
+            self._cut_tail(segment, torn)
+
+    def _lose_until(self, end_offset: int, segment: Segment) -> None:
+        reached = self._tail.end_offset
+        reason = "records that were on the device are gone"
+        self._add_damage(DamagedRange(segment.path, self._tail.position, reached, end_offset, reason))
+        self._tail.position = segment.size + (-segment.size % ALIGNMENT)
+        self._tail.end_offset = end_offset
+
+    def _cut_tail(self, segment: Segment, torn: int) -> None:
+        position = self._tail.position
+        copy = f"{segment.path.removesuffix(LOG)}{TORN}.{position}"
+        self._count(torn_bytes=torn, torn_copy=copy if self._writes else None)
+        logger.warning(
+            "%s: %d bytes behind offset %d are no whole batch", segment.path, torn, self._tail.end_offset - 1
+        )
+        if not self._writes:
+            return
+        self._fs.replace_file(copy, segment.data[position : position + torn])
+        fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC, CREATE_MODE)
+        try:
+            self._fs.write_zeros(fd, position, segment.size)
+        finally:
+            self._fs.close(fd)
+
+    def _set_aside(self, base: int) -> None:
+        """Rename a segment that the one before has outgrown: a roll that was undone, and came back in a power cut."""
+        path = os.path.join(self._log.directory, segment_name(base, LOG))
+        logger.warning("%s: overlaps the segment before it; set aside", path)
+        if self._writes:
+            self._fs.rename(path, path.removesuffix(LOG) + TORN)
+
+    # --- step 4 ---
+
+    def _complete_indexes(self, segment: Segment, *, sealed: bool, scanned: bool) -> None:
+        offsets, times = self._tail.take_due()
+        if offsets or times:
+            active = ActiveSegment(self._fs, self._log.directory, segment.base_offset)
+            try:
+                active.append_due(self._tail.state(), offsets, times)
+            finally:
+                active.close()
+        if not indexes_fit(segment, self._tail.index_entries, self._tail.time_entries, whole=scanned):
+            state = rebuild_indexes(segment, self._log.config.index_interval_bytes, sealed=sealed)
+            self._count(rebuilt_indexes=(*self._report.rebuilt_indexes, segment.offset_index.path))
+            self._tail.index_entries, self._tail.time_entries = state.index_entries, state.time_entries
+            self._tail.last_indexed = state.last_indexed
+            self._tail.last_time_indexed = state.last_time_indexed
+
+    # --- step 5 ---
+
+    def _finished_head(self, bases: list[int]) -> Head:
+        head = self._head
+        if not self._writes:
+            head = Head.private()
+        elif head is None:
+            head = Head.create(self._fs, os.path.join(self._log.directory, HEAD))
+        start = EndState(bases[0], bases[0]) if bases else EndState()
+        head.set_recovery_point(self._point or start)
+        head.reset(self._tail.state(), self._log.context.session, bases[0] if bases else 0)
+        return head
+
+    # --- the report ---
+
+    def _add_damage(self, damage: DamagedRange) -> None:
+        logger.warning(
+            "%s: %s from position %d, offset %d",
+            damage.path,
+            damage.reason,
+            damage.position,
+            damage.base_offset,
+        )
+        self._report = attrs.evolve(self._report, damaged=(*self._report.damaged, damage))
+
+    def _count(self, scanned_bytes: int = 0, **changes: object) -> None:
+        scanned = self._report.scanned_bytes + scanned_bytes
+        self._report = attrs.evolve(self._report, scanned_bytes=scanned, **changes)
+
+    def _remove_temporary_files(self) -> None:
+        for name in self._fs.listdir(self._log.directory):
+            if name.endswith(".tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.unlink(os.path.join(self._log.directory, name))

@@ -1,0 +1,67 @@
+"""Read a segment batch by batch, every CRC checked, and go on behind damage."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from eventlog.errors import CorruptSegmentError
+from eventlog.format.columns import BatchDamage
+from eventlog.storage.segment import Segment
+from eventlog.storage.tail import Tail
+
+
+@attrs.frozen
+class DamagedRange:
+    """Offsets that cannot be read: from ``base_offset`` up to, but not including, ``next_offset``.
+
+    ``next_offset`` is None when nothing readable follows and nobody knows how many records there were.
+    """
+
+    path: str
+    position: int
+    base_offset: int
+    next_offset: int | None
+    reason: str
+
+    def error(self, topic: str, partition: int) -> CorruptSegmentError:
+        """Return the error that a reader gets who arrives here."""
+        known = self.next_offset is not None
+        return CorruptSegmentError(
+            self.reason, path=self.path, topic=topic, partition=partition, position=self.position,
+            base_offset=self.base_offset, next_offset=self.next_offset,
+            hint=f"offsets {self.base_offset} to {self.next_offset - 1} are lost; seek to {self.next_offset} to go on"
+            if self.next_offset is not None and known
+            else "nothing readable follows in this segment; `eventlog verify` shows the whole picture",
+        )  # fmt: skip
+
+
+def scan_segment(segment: Segment, tail: Tail, stop_offset: int | None = None) -> list[DamagedRange]:
+    """Advance ``tail`` from its position to the end of the segment's last whole batch before ``stop_offset``.
+
+    Returns what had to be jumped over on the way. Bytes behind the last whole batch are left to the caller.
+    """
+    damaged: list[DamagedRange] = []
+    segment.refresh()
+    while True:
+        try:
+            for batch in segment.batches(tail.position, tail.end_offset):
+                if stop_offset is not None and batch.last_offset >= stop_offset:
+                    return damaged
+                tail.add(batch.size, batch.last_offset + 1, batch.base_timestamp, batch.max_timestamp)
+            return damaged
+        except BatchDamage as damage:
+            following = segment.next_whole_batch(tail.position + 8, tail.end_offset)
+            if following is None or (stop_offset is not None and following.base_offset >= stop_offset):
+                return damaged
+            damaged.append(
+                DamagedRange(segment.path, tail.position, tail.end_offset, following.base_offset, damage.reason)
+            )
+            tail.position, tail.end_offset = following.position, following.base_offset
+
+
+def bytes_behind(segment: Segment, position: int) -> int:
+    """Return how many bytes from ``position`` on are not just trailing zeros."""
+    rest = np.frombuffer(segment.data, np.uint8, max(0, segment.size - position), min(position, segment.size))
+    nonzero = np.flatnonzero(rest)
+    return int(nonzero[-1]) + 1 if len(nonzero) else 0

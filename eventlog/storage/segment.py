@@ -1,0 +1,135 @@
+"""One segment: a file of record batches, named by its base offset, with its two sparse indexes."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from eventlog.files.filesystem import FileSystem
+from eventlog.format import layouts as L
+from eventlog.format.columns import BatchDamage
+from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
+from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.offset_index import OffsetIndex
+from eventlog.storage.time_index import TimeIndex
+
+_RESERVE = 1 << 20
+_walk_header = struct.Struct(">qi4xB6xi").unpack_from  # base offset, length, magic, last offset delta
+_WALK_BYTES = 27
+
+
+class Place(NamedTuple):
+    """A batch's place: its position, and the offset behind its last record."""
+
+    position: int
+    next_offset: int
+
+
+class Segment:
+    """The read side of a segment. Holds no descriptor: a mapping, which grows with the file.
+
+    After a crash the file may end in bytes that were never published; whoever reads stays below the published end,
+    and whoever writes overwrites them.
+    """
+
+    def __init__(self, fs: FileSystem, directory: str, base_offset: int, topic: str, partition: int) -> None:
+        self.base_offset = base_offset
+        self.path = os.path.join(directory, segment_name(base_offset, LOG))
+        self.offset_index = OffsetIndex(fs, os.path.join(directory, segment_name(base_offset, INDEX)))
+        self.time_index = TimeIndex(fs, os.path.join(directory, segment_name(base_offset, TIME_INDEX)))
+        self.topic = topic
+        self.partition = partition
+        self._fs = fs
+        self.data = memoryview(b"")
+        self.size = 0  # bytes of `data` that the file is known to have: past it lies SIGBUS
+        self._mapped_bytes = 0
+        self.indexes_checked = False
+
+    def refresh(self) -> int:
+        """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
+        fd = self._fs.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = self._fs.size(fd)
+            if size > self._mapped_bytes:
+                room = max(_RESERVE, 1 << (size.bit_length() + 1))
+                self.data = memoryview(self._fs.map_readonly(fd, room))
+                self._mapped_bytes = room
+            self.size = size
+        finally:
+            self._fs.close(fd)
+        return size
+
+    def batch_at(self, position: int, *, check: bool = True) -> RecordBatch:
+        """Return the batch at ``position``. Raises BatchDamage when none lies there whole."""
+        try:
+            return RecordBatch(self.data, position, self.size, self.topic, self.partition, check)
+        except BatchDamage:
+            if self.refresh() == 0:
+                raise
+        return RecordBatch(self.data, position, self.size, self.topic, self.partition, check)
+
+    def place_of(self, offset: int, index_entries: int | None = None) -> Place:
+        """Find the batch that holds ``offset``, from the nearest index entry that the segment confirms.
+
+        Raises BatchDamage, at its ``position``, when the way there is damaged.
+        """
+        start, position = self.offset_index.lookup(offset - self.base_offset, index_entries)
+        if position and not self._confirms(position, self.base_offset + start):
+            position = 0
+        return self._walk(offset, position)
+
+    def _confirms(self, position: int, base_offset: int) -> bool:
+        try:
+            return self.batch_at(position).base_offset == base_offset
+        except BatchDamage:
+            return False
+
+    def _walk(self, offset: int, position: int) -> Place:
+        """Step over batch headers until the one that holds ``offset``."""
+        while True:
+            if position + L.HEADER_BYTES > self.size and position + L.HEADER_BYTES > self.refresh():
+                raise BatchDamage("the file ends before the offset", position)
+            base, length, magic, last_delta = _walk_header(self.data, position)
+            if magic != L.MAGIC or length < L.HEADER_BYTES - L.LENGTH_START or last_delta < 0 or base > offset:
+                raise BatchDamage("no batch begins where one should", position)
+            if base + last_delta >= offset:
+                return Place(position, base + last_delta + 1)
+            position += length + L.LENGTH_START
+
+    def next_whole_batch(self, position: int, after_offset: int) -> RecordBatch | None:
+        """Return the first whole batch at or behind ``position`` whose offsets are ``after_offset`` or later.
+
+        Tries every aligned position where a magic byte lies: for going on behind damage.
+        """
+        self.refresh()
+        position += -position % L.ALIGNMENT
+        window = np.frombuffer(self.data, np.uint8, max(0, self.size - position), position)
+        candidates = np.flatnonzero(window[L.MAGIC_POSITION :: L.ALIGNMENT] == L.MAGIC)
+        for candidate in candidates.tolist():
+            try:
+                batch = self.batch_at(position + candidate * L.ALIGNMENT)
+            except BatchDamage:
+                continue
+            if batch.base_offset >= after_offset:
+                return batch
+        return None
+
+    def batches(self, position: int, expected_offset: int) -> Iterator[RecordBatch]:
+        """Yield the batches from ``position`` on; raises BatchDamage at the first that is not whole."""
+        while position + L.HEADER_BYTES <= self.size:
+            batch = self.batch_at(position)
+            if batch.base_offset != expected_offset:
+                raise BatchDamage(f"offset {batch.base_offset} where {expected_offset} belongs", position)
+            yield batch
+            position += batch.size
+            expected_offset = batch.last_offset + 1
+
+    def forget(self) -> None:
+        """Drop the mappings; batches that callers hold keep theirs."""
+        self.data, self.size, self._mapped_bytes = memoryview(b""), 0, 0
+        self.offset_index.forget()
+        self.time_index.forget()

@@ -1,0 +1,76 @@
+"""A session: the time during which at least one process has the log open.
+
+While someone has it open, no power cut can have come between, so the page cache is whole and every head that was made
+true in this session can be trusted. Each process holds a shared ``flock`` on ``session.lock``. Who gets it exclusively
+is alone, and begins a new session: a fresh random number, so that no number that a power cut brings back is ever
+taken for the present one.
+
+1. Try the exclusive lock. Alone: write a new number into the control page. A crash here leaves a number that no head
+   has.
+2. Take the shared lock, then read the number: if another process came in between, it may have written a newer one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+
+import numpy as np
+
+from eventlog.errors import StorageError
+from eventlog.files.file_lock import FileLock
+from eventlog.files.filesystem import FileSystem
+from eventlog.files.page import create_page, open_page
+from eventlog.format import layouts as L
+from eventlog.format.filenames import CONTROL, SESSION_LOCK
+
+_every_session: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+class Session:
+    """This process's share in the session. ``number`` is 0 for a reader who is alone: it must trust no head."""
+
+    def __init__(self, fs: FileSystem, root: str, *, readonly: bool) -> None:
+        self._lock = FileLock(fs, os.path.join(root, SESSION_LOCK), readonly=readonly)
+        path = os.path.join(root, CONTROL)
+        self.is_first = self._lock.acquire(blocking=False)
+        page = open_page(fs, path, L.CONTROL_MAGIC, writable=not readonly)
+        if self.is_first and not readonly:
+            page = page if page is not None else create_page(fs, path, L.CONTROL_MAGIC)
+            page.view(np.uint64)[L.CONTROL_SESSION] = secrets.randbits(63) | 1
+        self._lock.acquire(shared=True)
+        if page is None:
+            page = open_page(fs, path, L.CONTROL_MAGIC, writable=not readonly)
+        if page is None:
+            self._lock.close()
+            raise StorageError("the control page is missing", path=path, hint="close the log everywhere, then open it")
+        self._words = page.view(np.uint64)
+        self.number = 0 if readonly and self.is_first else self._words.item(L.CONTROL_SESSION)
+        _every_session.add(self)
+
+    @property
+    def metadata_version(self) -> int:
+        """Changes whenever a topic is created, changed or deleted by any process."""
+        return self._words.item(L.CONTROL_METADATA)
+
+    def bump_metadata(self) -> None:
+        """Tell everyone that topics changed. The caller holds the log's root lock."""
+        self._words[L.CONTROL_METADATA] = self._words.item(L.CONTROL_METADATA) + 1
+
+    def close(self) -> None:
+        """Leave the session."""
+        self._lock.close()
+        _every_session.discard(self)
+
+    def after_fork(self) -> None:
+        """Hold an own share in a forked child, so that the session lives as long as the child does."""
+        self._lock.acquire(shared=True)
+
+
+def _after_fork_in_child() -> None:
+    for session in list(_every_session):
+        session.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,134 @@
+"""Check every byte of a partition that carries truth, and every index entry against it."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from eventlog.format.columns import BatchDamage
+from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.scan import DamagedRange
+from eventlog.storage.segment import Segment
+
+
+@attrs.frozen
+class PartitionReport:
+    """What `verify_partition` found. ``problems`` are complete sentences; damage loses records, a problem with an
+    index or the head does not.
+    """
+
+    topic: str
+    partition: int
+    segments: int
+    batches: int
+    records: int
+    bytes: int
+    damaged: tuple[DamagedRange, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing was found."""
+        return not self.damaged and not self.problems
+
+
+def verify_partition(log: PartitionLog) -> PartitionReport:
+    """Read everything up to the published end: CRCs, columns, continuity, indexes, head."""
+    return _Verification(log).run()
+
+
+class _Verification:
+    def __init__(self, log: PartitionLog) -> None:
+        self._log = log
+        self._state = log.head.end_state()
+        self._batches = self._records = self._bytes = 0
+        self._damaged: list[DamagedRange] = []
+        self._problems: list[str] = list(_head_problems(log))
+        self._expected = log.start_offset
+
+    def run(self) -> PartitionReport:
+        bases = [base for base in self._log.segment_bases(None) if base <= self._state.segment_base]
+        for base, following in zip(bases, [*bases[1:], self._state.end_offset], strict=True):
+            if base != self._expected:
+                self._damage(self._log.segment(base), 0, base, "the records before this segment are missing")
+            self._verify_segment(self._log.segment(base), following)
+        if self._expected < self._state.end_offset:
+            self._damage(
+                self._log.segment(bases[-1] if bases else 0),
+                0,
+                self._state.end_offset,
+                "published records are missing",
+            )
+        return PartitionReport(
+            self._log.topic, self._log.partition, len(bases), self._batches, self._records, self._bytes,
+            tuple(self._damaged), tuple(self._problems),
+        )  # fmt: skip
+
+    def _verify_segment(self, segment: Segment, end_offset: int) -> None:
+        segment.refresh()
+        self._expected, position = segment.base_offset, 0
+        starts: list[tuple[int, int]] = []
+        maxima: list[tuple[int, int]] = []  # (offset of the last record, largest timestamp so far)
+        largest = -1
+        while self._expected < end_offset:
+            try:
+                batch = segment.batch_at(position)
+                if batch.header_offset != self._expected:
+                    raise BatchDamage(f"offset {batch.header_offset} where {self._expected} belongs")
+                batch.check()
+                if batch.leader_epoch != 0:
+                    raise BatchDamage(f"leader epoch {batch.leader_epoch} in a log that never had a leader")
+            except BatchDamage as damage:
+                following = segment.next_whole_batch(position + 8, self._expected)
+                if following is None or following.header_offset >= end_offset:
+                    self._damage(segment, position, end_offset, damage.reason)
+                    break
+                self._damage(segment, position, following.header_offset, damage.reason)
+                position = following.position
+                continue
+            largest = max(largest, batch.max_timestamp)
+            starts.append((batch.header_offset - segment.base_offset, position))
+            maxima.append((batch.last_offset - segment.base_offset, largest))
+            self._batches += 1
+            self._records += len(batch)
+            self._bytes += batch.size
+            position += batch.size
+            self._expected = batch.last_offset + 1
+        self._check_indexes(segment, starts, maxima)
+
+    def _damage(self, segment: Segment, position: int, next_offset: int, reason: str) -> None:
+        self._damaged.append(DamagedRange(segment.path, position, self._expected, next_offset, reason))
+        self._expected = next_offset
+
+    def _check_indexes(self, segment: Segment, starts: list[tuple[int, int]], maxima: list[tuple[int, int]]) -> None:
+        active = segment.base_offset == self._state.segment_base
+        segment.offset_index.forget()
+        segment.time_index.forget()
+        offsets = segment.offset_index.entries(self._state.index_entries if active else None)
+        if active and len(offsets) < self._state.index_entries:
+            self._problems.append(f"{segment.offset_index.path}: shorter than the head says")
+        false = set(map(tuple, offsets.tolist())) - set(starts)
+        if false:
+            self._problems.append(f"{segment.offset_index.path}: {len(false)} entries point to no batch")
+        if len(starts) > 1 and not active and self._is_short(offsets, starts):
+            self._problems.append(f"{segment.offset_index.path}: missing, or shorter than its segment needs")
+        times = segment.time_index.entries(self._state.time_entries if active else None)
+        known = dict(maxima)
+        wrong = [entry for entry in times.tolist() if known.get(entry[1], entry[0]) != entry[0]]
+        if wrong or (np.diff(times["timestamp"]) <= 0).any():
+            self._problems.append(f"{segment.time_index.path}: entries do not fit the timestamps of the records")
+        if not active and maxima and not self._damaged and (not len(times) or times["timestamp"][-1] != maxima[-1][1]):
+            self._problems.append(f"{segment.time_index.path}: missing, or shorter than its segment needs")
+
+    def _is_short(self, offsets: np.ndarray, starts: list[tuple[int, int]]) -> bool:
+        last_indexed = int(offsets["position"][-1]) if len(offsets) else 0
+        return starts[-1][1] - last_indexed >= self._log.config.index_interval_bytes and starts[-1][1] > 0
+
+
+def _head_problems(log: PartitionLog) -> list[str]:
+    head, problems = log.head, []
+    if head.recovery_point() is None:
+        problems.append(f"{log.directory}/head: the recovery point is damaged; recovery will scan more")
+    if not log.start_offset <= log.end_offset:
+        problems.append(f"{log.directory}/head: the log ends before it starts")
+    return problems
