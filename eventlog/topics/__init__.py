@@ -1,0 +1,1 @@
+"""Floor 5: topics and their partitions, by name."""

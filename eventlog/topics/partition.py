@@ -1,0 +1,183 @@
+"""A partition, as callers see it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+
+from eventlog.errors import InvalidRecordError, UnknownTopicError
+from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
+from eventlog.format.batch_splitter import checked_sequence, encode_batches
+from eventlog.format.compression import codec_id
+from eventlog.format.record_batch import RecordBatch
+from eventlog.model import AppendResult, OffsetAndTimestamp
+from eventlog.storage.log_cursor import LogCursor
+from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.recovery import RecoveryReport
+from eventlog.storage.time_search import first_at_or_after
+from eventlog.storage.verification import PartitionReport, verify_partition
+from eventlog.topics.topic_files import TopicFiles
+
+_SMALL = 64  # bytes that a batch of one record needs beside its value, rounded up
+
+
+class Partition:
+    """One ordered, append-only sequence of records. Safe for any number of threads and processes.
+
+    Opened lazily: a partition that nobody uses holds no file and no mapping.
+
+    >>> import eventlog, tempfile
+    >>> partition = eventlog.open(tempfile.mkdtemp()).create_topic("t").partitions[0]
+    >>> partition.append([b"a", b"b"]).last_offset
+    1
+    >>> partition.read(1)[0].values()
+    [b'b']
+    """
+
+    def __init__(self, files: TopicFiles, number: int) -> None:
+        self._files = files
+        self.topic = files.name
+        self.number = number
+        self._opening = threading.Lock()
+        self._opened: PartitionLog | None = None
+        self.config = config = files.config
+        self._max_bytes = config.max_message_bytes
+        self._single_max = config.max_message_bytes - 2 * _SMALL
+        self._codec = 0 if config.compression_type == "producer" else codec_id(config.compression_type)
+        self._time = files.context.clock.time
+
+    @property
+    def log(self) -> PartitionLog:
+        """The files of the partition, opened on first use."""
+        if self._opened is None:
+            with self._opening:
+                if self._opened is None:
+                    self._opened = self._files.open_partition(self.number)
+        return self._opened
+
+    # --- writing ---
+
+    def append(
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None = None,
+        timestamps_ms: Sequence[int] | int | None = None,
+        headers: HeaderColumn | None = None,
+        *,
+        durability: str | None = None,
+    ) -> AppendResult:
+        """Append n records, all or none; they are visible to every process when this returns.
+
+        ``keys`` and ``headers`` have n items or are None; ``timestamps_ms`` are milliseconds since the epoch, n of
+        them, one for all, or None for now. ``durability`` (``"os"`` or ``"disk"``) overrides the topic's.
+
+        Raises SerializationError for a value that is not bytes or None, InvalidRecordError for columns that do not
+        fit together, RecordTooLargeError, LogFullError, ReadOnlyLogError, UnknownTopicError and StorageError.
+        """
+        log = self._opened or self.log
+        if keys is None and headers is None and timestamps_ms is None and len(values) == 1:
+            value = values[0]  # the shortest way for the most frequent call
+            if type(value) is bytes and len(value) <= self._single_max and not self._codec and type(values) is list:
+                return log.append((encode_one(value, int(self._time() * 1000)),), durability)
+        return log.append(self.encode(values, keys, timestamps_ms, headers), durability)
+
+    def encode(
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None = None,
+        timestamps_ms: Sequence[int] | int | None = None,
+        headers: HeaderColumn | None = None,
+        codec: int = 0,
+    ) -> list[EncodedBatch]:
+        """Encode records for this topic: its compression, or else ``codec``, and its largest batch."""
+        return encode_batches(
+            checked_sequence(values),
+            int(self._time() * 1000) if timestamps_ms is None else timestamps_ms,
+            keys,
+            headers,
+            codec=self._codec or codec,
+            max_bytes=self._max_bytes,
+        )
+
+    def flush(self) -> None:
+        """Bring every record published so far to the device."""
+        self.log.sync()
+
+    def flush_if_written(self) -> None:
+        """Do the same if this process appended here, and the topic is still there."""
+        log = self._opened
+        if log is not None and log.has_written:
+            with contextlib.suppress(UnknownTopicError):
+                log.sync()
+
+    # --- reading ---
+
+    def read(self, offset: int, max_bytes: int = 1 << 20) -> list[RecordBatch]:
+        """Return the batches from ``offset`` on, up to ``max_bytes`` but at least one; empty at the log end offset.
+
+        Raises OffsetOutOfRangeError, CorruptSegmentError and UnknownTopicError.
+        """
+        if type(offset) is not int:
+            raise InvalidRecordError(
+                f"offset {offset!r} is not a whole number", topic=self.topic, partition=self.number
+            )
+        cursor = self.cursor(offset)
+        batches: list[RecordBatch] = []
+        room = max_bytes
+        while room > 0 and (batch := cursor.next_batch()) is not None:
+            batches.append(batch)
+            room -= batch.size
+        return batches
+
+    def cursor(self, offset: int, *, check_crcs: bool = True) -> LogCursor:
+        """Return a cursor that reads batches in order from ``offset`` on."""
+        return LogCursor(self.log, offset, check_crcs=check_crcs)
+
+    @property
+    def log_start_offset(self) -> int:
+        """Offset of the first record that is still there."""
+        return self.log.start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        """Offset that the next record gets."""
+        return self.log.end_offset
+
+    @property
+    def high_watermark(self) -> int:
+        """Readers see records before this offset; without replicas it is the log end offset."""
+        return self.log.end_offset
+
+    @property
+    def durable_end_offset(self) -> int:
+        """Every record before this offset is on the device."""
+        return self.log.durable_end_offset
+
+    def offset_for_time(self, timestamp_ms: int) -> int | None:
+        """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none."""
+        found = self.first_at_or_after(timestamp_ms)
+        return None if found is None else found.offset
+
+    def first_at_or_after(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
+        """Return the same with the record's timestamp."""
+        return first_at_or_after(self.log, timestamp_ms)
+
+    # --- care ---
+
+    @property
+    def recovery(self) -> RecoveryReport | None:
+        """What recovery found when this process opened the partition; None when there was nothing to recover."""
+        return self.log.recovery
+
+    def verify(self) -> PartitionReport:
+        """Check every batch, index and control page of this partition."""
+        return verify_partition(self.log)
+
+    def close(self) -> None:
+        """Give back descriptors and mappings. The partition cannot be used again."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def __repr__(self) -> str:
+        return f"<Partition {self.topic}-{self.number}>"

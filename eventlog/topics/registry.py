@@ -1,0 +1,218 @@
+"""The topics of a log: created, found, changed and deleted by any process at any time.
+
+Every change happens under the log's root lock, becomes visible by one rename, and then bumps the metadata version in
+the control page, which everyone compares before trusting what it knows.
+
+Creating: 1. build ``~new-<id>`` with a synced ``topic.json``; 2. rename it to the topic's name; 3. sync the directory.
+A crash before 2 leaves a staged directory, which the next opening removes; after it the topic exists.
+
+Deleting: 1. rename the topic to ``~deleted-<id>`` and sync the directory: from here on it is gone; 2. mark each
+partition's head, so that whoever has it open gets UnknownTopicError; 3. remove the files. A crash after 1 leaves work
+that the next opening finishes.
+
+Adding partitions: replace ``topic.json``. A partition's directory appears when it is first used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import uuid
+
+from eventlog.config import TopicConfig
+from eventlog.errors import (
+    InvalidPartitionsError,
+    InvalidTopicError,
+    ReadOnlyLogError,
+    TopicExistsError,
+    UnknownTopicError,
+)
+from eventlog.files.file_lock import FileLock
+from eventlog.files.filesystem import translated
+from eventlog.files.notify import wake
+from eventlog.format import layouts as L
+from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TOPICS
+from eventlog.storage.context import LogContext
+from eventlog.storage.head import Head
+from eventlog.storage.session import Session
+from eventlog.topics.topic import Topic
+from eventlog.topics.topic_files import TopicFiles
+
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
+
+
+def check_topic_name(name: object) -> str:
+    """Return the name if it is legal, as Kafka defines it. Raises InvalidTopicError."""
+    if isinstance(name, str) and _LEGAL.match(name) and name not in (".", ".."):
+        return name
+    raise InvalidTopicError(
+        f"{name!r} is no legal topic name",
+        topic=name,
+        hint="use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', but neither '.' nor '..'",
+    )
+
+
+class TopicRegistry:
+    """The topics under ``<root>/topics``, by name."""
+
+    def __init__(self, context: LogContext, root: str, session: Session) -> None:
+        self._context = context
+        self._fs = context.fs
+        self._session = session
+        self._directory = os.path.join(root, TOPICS)
+        self._root_lock = FileLock(context.fs, os.path.join(root, ROOT_LOCK), readonly=context.readonly)
+        self._mutex = threading.RLock()
+        self._known: dict[str, Topic] = {}
+        self._known_version = session.metadata_version
+
+    # --- finding ---
+
+    def get(self, name: str) -> Topic:
+        """Return the topic. Raises UnknownTopicError when there is none, InvalidTopicError for an illegal name."""
+        if self._known_version != self._session.metadata_version:
+            self._look_again()
+        topic = self._known.get(name)
+        return topic if topic is not None else self._find(name)
+
+    def names(self) -> list[str]:
+        """Return the names of all topics, sorted."""
+        try:
+            names = self._fs.listdir(self._directory)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if _LEGAL.match(name))
+
+    def _find(self, name: str) -> Topic:
+        check_topic_name(name)
+        with self._mutex:
+            if name not in self._known:
+                self._known[name] = Topic(self, self._read(name))
+            return self._known[name]
+
+    def _read(self, name: str) -> TopicFiles:
+        return TopicFiles.read(self._context, os.path.join(self._directory, name), name)
+
+    def _look_again(self) -> None:
+        """Some topic changed: drop those that are gone or were made anew, and learn of new partitions."""
+        with self._mutex:
+            version = self._session.metadata_version
+            for name, topic in list(self._known.items()):
+                try:
+                    files = self._read(name)
+                except UnknownTopicError:
+                    del self._known[name]
+                    continue
+                if files.topic_id != topic.topic_id:
+                    del self._known[name]
+                else:
+                    topic.files.partition_count = files.partition_count
+            self._known_version = version
+
+    # --- changing ---
+
+    def create(self, name: str, partitions: int, config: TopicConfig, *, exist_ok: bool) -> Topic:
+        """Create the topic; see the module's docstring for the crash cases."""
+        check_topic_name(name)
+        _check_count(partitions, name)
+        self._refuse_readonly()
+        directory = os.path.join(self._directory, name)
+        files = TopicFiles(self._context, directory, name, uuid.uuid4().hex, partitions, config)
+        with self._mutex, translated(directory), self._root_lock:
+            if self._fs.exists(directory):
+                if exist_ok:
+                    return self.get(name)
+                raise TopicExistsError("the topic exists already", topic=name, hint="pass exist_ok=True to accept it")
+            staged = os.path.join(self._directory, STAGED + files.topic_id)
+            try:
+                self._fs.mkdir(staged)
+                files.write(staged)
+                self._fs.rename(staged, directory)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._fs.remove_tree(staged)
+                raise
+            self._fs.sync_directory(self._directory)
+            self._session.bump_metadata()
+            return self.get(name)
+
+    def delete(self, name: str) -> None:
+        """Delete the topic and all its records; see the module's docstring for the crash cases."""
+        check_topic_name(name)
+        self._refuse_readonly()
+        with self._mutex, translated(self._directory), self._root_lock:
+            files = self._read(name)
+            doomed = os.path.join(self._directory, DELETED + files.topic_id)
+            self._fs.rename(files.directory, doomed)
+            self._fs.sync_directory(self._directory)
+            self._session.bump_metadata()
+            self._finish_deletion(doomed)
+            topic = self._known.pop(name, None)
+        if topic is not None:
+            topic.close()
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Grow the topic to ``total`` partitions."""
+        check_topic_name(name)
+        _check_count(total, name)
+        self._refuse_readonly()
+        with self._mutex, translated(self._directory), self._root_lock:
+            files = self._read(name)
+            if total < files.partition_count:
+                raise InvalidPartitionsError(
+                    f"{name} has {files.partition_count} partitions, and they cannot be removed", topic=name,
+                    hint="their records would be lost and every key would move; copy into a new topic instead",
+                )  # fmt: skip
+            files.partition_count = total
+            files.write()
+            self._session.bump_metadata()
+
+    def sweep(self) -> None:
+        """Finish what a crashed process began. Called by the first process of a session."""
+        with translated(self._directory), self._root_lock:
+            for name in self._fs.listdir(self._directory):
+                path = os.path.join(self._directory, name)
+                if name.startswith(STAGED):
+                    self._fs.remove_tree(path)
+                elif name.startswith(DELETED):
+                    self._finish_deletion(path)
+
+    def _finish_deletion(self, doomed: str) -> None:
+        for number in self._fs.listdir(doomed):
+            path = os.path.join(doomed, number)
+            head = None
+            if number.isdigit():
+                head = Head.open(self._fs, os.path.join(path, HEAD), writable=True)
+            if head is not None:
+                with FileLock(self._fs, os.path.join(path, LOCK)):
+                    head.mark_deleted()
+                wake(head.words, L.HEAD_END)
+        self._fs.remove_tree(doomed)
+
+    def _refuse_readonly(self) -> None:
+        if self._context.readonly:
+            raise ReadOnlyLogError("the log was opened for reading only", path=self._directory)
+
+    # --- closing ---
+
+    def used_topics(self) -> list[Topic]:
+        """Return the topics that this process used."""
+        return list(self._known.values())
+
+    def close(self) -> None:
+        """Close all topics that were used."""
+        for topic in self.used_topics():
+            topic.close()
+        self._root_lock.close()
+
+    def after_fork(self) -> None:
+        """Start with a free lock in a forked child."""
+        self._mutex = threading.RLock()
+
+
+def _check_count(partitions: object, name: str) -> None:
+    if type(partitions) is not int or not 1 <= partitions <= 100_000:
+        raise InvalidPartitionsError(
+            f"{partitions!r} partitions", topic=name, hint="give a whole number from 1 to 100000"
+        )

@@ -1,0 +1,105 @@
+"""A topic, as callers see it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+from eventlog.config import TopicConfig
+from eventlog.errors import UnknownPartitionError
+from eventlog.topics.partition import Partition
+from eventlog.topics.topic_files import TopicFiles
+
+if TYPE_CHECKING:
+    from eventlog.topics.registry import TopicRegistry
+
+
+class Partitions(Sequence[Partition]):
+    """A topic's partitions by number, each made when first asked for."""
+
+    def __init__(self, files: TopicFiles) -> None:
+        self._files = files
+        self._made: dict[int, Partition] = {}
+        self._making = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._files.partition_count
+
+    @overload
+    def __getitem__(self, number: int) -> Partition: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Partition]: ...
+
+    def __getitem__(self, number: int | slice) -> Partition | list[Partition]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        made = self._made.get(number)
+        return made if made is not None else self._make(number)
+
+    def __iter__(self) -> Iterator[Partition]:
+        return (self[number] for number in range(len(self)))
+
+    def _make(self, number: int) -> Partition:
+        count = len(self)
+        if type(number) is not int or not -count <= number < count:
+            raise UnknownPartitionError(
+                f"{self._files.name} has no partition {number!r}",
+                topic=self._files.name,
+                partition=number,
+                hint=f"it has {count}, numbered from 0",
+            )
+        number %= count
+        with self._making:
+            return self._made.setdefault(number, Partition(self._files, number))
+
+    def made(self) -> list[Partition]:
+        """Return the partitions that were used so far."""
+        return list(self._made.values())
+
+
+class Topic:
+    """A named set of partitions with one configuration.
+
+    >>> import eventlog, tempfile
+    >>> topic = eventlog.open(tempfile.mkdtemp()).create_topic("orders", partitions=3)
+    >>> topic.name, len(topic.partitions), topic.partitions[2].log_end_offset
+    ('orders', 3, 0)
+    """
+
+    def __init__(self, registry: TopicRegistry, files: TopicFiles) -> None:
+        self._registry = registry
+        self.files = files
+        self.partitions = Partitions(files)
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self.files.name
+
+    @property
+    def topic_id(self) -> str:
+        """The topic's own id: a topic that is deleted and created again gets another one (KIP-516)."""
+        return self.files.topic_id
+
+    @property
+    def config(self) -> TopicConfig:
+        """The topic's configuration."""
+        return self.files.config
+
+    def add_partitions(self, total: int) -> None:
+        """Grow to ``total`` partitions; keys may hash to other partitions from then on, as in Kafka.
+
+        Raises InvalidPartitionsError when that would remove partitions: their records would be lost, and every
+        key would move.
+        """
+        self._registry.add_partitions(self.name, total)
+
+    def close(self) -> None:
+        """Close the partitions that were used."""
+        for partition in self.partitions.made():
+            partition.close()
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.name} with {len(self.partitions)} partitions>"

@@ -1,0 +1,61 @@
+"""A topic's directory: ``topic.json`` and one directory a partition.
+
+``topic.json`` holds the name, the topic's id, the number of partitions and the configuration. A partition's directory
+appears when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import attrs
+
+from eventlog.config import TopicConfig
+from eventlog.errors import CorruptMetadataError, EventLogError, UnknownTopicError
+from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.format.filenames import TOPIC_META
+from eventlog.storage.context import LogContext
+from eventlog.storage.partition_log import PartitionLog
+
+
+@attrs.define
+class TopicFiles:
+    """What ``topic.json`` says, and where it lies."""
+
+    context: LogContext
+    directory: str
+    name: str
+    topic_id: str
+    partition_count: int
+    config: TopicConfig
+
+    def write(self, directory: str | None = None) -> None:
+        """Replace ``topic.json``, whole and durable, in the topic's directory or in a staged one."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "topic_id": self.topic_id,
+            "partitions": self.partition_count,
+            "config": attrs.asdict(self.config),
+        }
+        write_checkpoint(self.context.fs, os.path.join(directory or self.directory, TOPIC_META), "topic", fields)
+
+    @classmethod
+    def read(cls, context: LogContext, directory: str, name: str) -> TopicFiles:
+        """Read the topic of this name. Raises UnknownTopicError when there is none."""
+        path = os.path.join(directory, TOPIC_META)
+        try:
+            fields = read_checkpoint(context.fs, path, "topic")
+            config = TopicConfig(**fields["config"])
+            return cls(context, directory, name, fields["topic_id"], fields["partitions"], config)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UnknownTopicError("no such topic", topic=name, hint="create it with create_topic") from None
+        except (KeyError, TypeError) as error:
+            if isinstance(error, EventLogError):
+                raise
+            raise CorruptMetadataError("fields are missing or unknown", path=path, topic=name) from error
+
+    def open_partition(self, number: int) -> PartitionLog:
+        """Open a partition's log; its directory is made if this is its first use."""
+        path = os.path.join(self.directory, str(number))
+        return PartitionLog(self.context, path, self.name, number, self.config)
