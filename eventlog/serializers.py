@@ -98,9 +98,7 @@ def as_bytes(data: object, side: Side) -> bytes | None:
     """
     if data is None:
         return None
-    return _copied(
-        data, f"the {side} is", f"set {side}_serializer to 'str', 'json' or a callable that returns bytes"
-    )
+    return _copied(data, f"the {side} is", f"set {side}_serializer to 'str', 'json' or a callable that returns bytes")
 
 
 class AvroSerializer:
@@ -155,9 +153,7 @@ class AvroDeserializer:
         source = io.BytesIO(data)
         datum = self._read(source, self._schema, self._reader_schema)
         if source.tell() != len(data):
-            raise ValueError(
-                f"the datum ends after {source.tell()} of {len(data)} bytes: another schema wrote it"
-            )
+            raise ValueError(f"the datum ends after {source.tell()} of {len(data)} bytes: another schema wrote it")
         return datum
 
     def __repr__(self) -> str:
@@ -207,9 +203,7 @@ def _resolve(setting: object, known: _Functions, name: str) -> Callable[[Any], A
     if callable(setting):
         return setting
     choices = ", ".join(map(repr, known))
-    raise InvalidConfigError(
-        f"{name}={setting!r} is not possible", hint=f"give {choices}, a callable or None"
-    )
+    raise InvalidConfigError(f"{name}={setting!r} is not possible", hint=f"give {choices}, a callable or None")
 
 
 def _copied(data: object, what: str, hint: str) -> bytes:
@@ -245,9 +239,7 @@ def _avro_schema(schema: AvroSchema) -> Any:
             schema = json.loads(schema)
         return fastavro.parse_schema(schema)
     except Exception as error:
-        raise InvalidConfigError(
-            f"not an Avro schema: {_summary(error)}", hint="see avro.apache.org"
-        ) from error
+        raise InvalidConfigError(f"not an Avro schema: {_summary(error)}", hint="see avro.apache.org") from error
 
 
 def _avro_name(schema: Any) -> str:

@@ -1,0 +1,145 @@
+"""An embeddable event log: Kafka's model as a library over plain files, without a server.
+
+The floors, lowest first; a file imports only from floors below its own, or from earlier files of the same floor:
+
+0. ``errors  model  clock  config  serializers  partitioners``: values and rules, no files
+1. ``files``: the only code that touches the operating system
+2. ``format``: the only code that knows bytes
+3. ``storage``: one partition's files, crash by crash
+5. ``topics``: topics and partitions by name
+7. ``producer  consumer``
+8. ``event_log``: ties the floors together
+9. ``cli``: parses, calls, prints
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from eventlog.clock import Clock, ManualClock, SystemClock
+from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig
+from eventlog.consumer.consumer import Consumer
+from eventlog.errors import (
+    BufferExhaustedError,
+    ClosedError,
+    ConcurrentAccessError,
+    CorruptMetadataError,
+    CorruptSegmentError,
+    DeliveryTimeoutError,
+    EventLogError,
+    IllegalStateError,
+    InvalidConfigError,
+    InvalidPartitionsError,
+    InvalidRecordError,
+    InvalidTopicError,
+    LogFullError,
+    MissingExtraError,
+    NoOffsetForPartitionError,
+    NotALogError,
+    OffsetOutOfRangeError,
+    ReadOnlyLogError,
+    RecordTooLargeError,
+    SerializationError,
+    StorageError,
+    TopicExistsError,
+    UnknownPartitionError,
+    UnknownTopicError,
+    UnsupportedFileSystemError,
+    UnsupportedFormatError,
+    WakeupError,
+)
+from eventlog.event_log import EventLog
+from eventlog.format.record_batch import RecordBatch
+from eventlog.model import (
+    AppendResult,
+    OffsetAndTimestamp,
+    Record,
+    RecordMetadata,
+    TimestampType,
+    TopicPartition,
+)
+from eventlog.producer.delivery import Delivery, ManyDelivery
+from eventlog.producer.producer import Producer
+from eventlog.serializers import AvroDeserializer, AvroSerializer
+from eventlog.storage.recovery import RecoveryReport
+from eventlog.storage.scan import DamagedRange
+from eventlog.storage.verification import PartitionReport
+from eventlog.topics.partition import Partition
+from eventlog.topics.topic import Topic
+
+__all__ = [
+    "AppendResult",
+    "AvroDeserializer",
+    "AvroSerializer",
+    "BufferExhaustedError",
+    "Clock",
+    "ClosedError",
+    "ConcurrentAccessError",
+    "Consumer",
+    "ConsumerConfig",
+    "CorruptMetadataError",
+    "CorruptSegmentError",
+    "DamagedRange",
+    "Delivery",
+    "DeliveryTimeoutError",
+    "EventLog",
+    "EventLogError",
+    "IllegalStateError",
+    "InvalidConfigError",
+    "InvalidPartitionsError",
+    "InvalidRecordError",
+    "InvalidTopicError",
+    "LogFullError",
+    "ManualClock",
+    "ManyDelivery",
+    "MissingExtraError",
+    "NoOffsetForPartitionError",
+    "NotALogError",
+    "OffsetAndTimestamp",
+    "OffsetOutOfRangeError",
+    "Partition",
+    "PartitionReport",
+    "Producer",
+    "ProducerConfig",
+    "ReadOnlyLogError",
+    "Record",
+    "RecordBatch",
+    "RecordMetadata",
+    "RecordTooLargeError",
+    "RecoveryReport",
+    "SerializationError",
+    "StorageError",
+    "SystemClock",
+    "TimestampType",
+    "Topic",
+    "TopicConfig",
+    "TopicExistsError",
+    "TopicPartition",
+    "UnknownPartitionError",
+    "UnknownTopicError",
+    "UnsupportedFileSystemError",
+    "UnsupportedFormatError",
+    "WakeupError",
+    "__version__",
+    "open",
+]
+
+__version__ = "0.1.0"
+
+
+def open(path: str | os.PathLike[str], **options: Any) -> EventLog:
+    """Open the log in the directory ``path``, creating it if the directory is missing or empty.
+
+    ``options``: ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
+    partitions hold descriptors at once. Raises NotALogError for a directory that holds something else,
+    UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system, and
+    ReadOnlyLogError when a new log cannot be created. A log in a directory that may only be read opens for reading.
+
+    >>> import eventlog, tempfile
+    >>> with eventlog.open(tempfile.mkdtemp()) as log:
+    ...     topic = log.create_topic("orders", partitions=2)
+    ...     topic.partitions[0].append([b"first", b"second"]).last_offset
+    1
+    """
+    return EventLog(path, **options)

@@ -1,0 +1,87 @@
+"""Reads from all of a consumer's partitions in turn, and waits for any of them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.files.notify import Word, wait, wake
+from eventlog.format.record_batch import RecordBatch
+from eventlog.model import Record, TopicPartition
+
+_SPIN = 30e-6  # seconds: a record that follows at once is had without the cost of falling asleep
+_SLICE = 0.5  # seconds: a sleeper looks up this often, at new partitions, and should a wake-up ever be lost
+
+
+class Fetcher:
+    """The readers by partition, and the order in which they have their turn: who was served goes to the back."""
+
+    def __init__(self) -> None:
+        self.readers: dict[TopicPartition, PartitionReader] = {}
+        self._turns: deque[PartitionReader] = deque()
+        self._signal = np.zeros(1, dtype=np.uint64)  # changes when another thread wants the sleeper to look up
+
+    def set_partitions(
+        self, partitions: Iterable[TopicPartition], make: Callable[[TopicPartition], PartitionReader]
+    ) -> None:
+        """Keep the readers that stay, drop the others, make those that are new."""
+        self.readers = {tp: self.readers.get(tp) or make(tp) for tp in partitions}
+        self._turns = deque(self.readers.values())
+
+    def records(self, count: int) -> list[Record]:
+        """Return up to ``count`` records, a batch's worth from each partition in turn."""
+        found: list[Record] = []
+        turns = self._turns
+        idle = 0
+        while idle < len(turns):
+            reader = turns[0]
+            taken = [] if reader.paused else reader.take(count - len(found))
+            turns.rotate(-1)
+            if not taken:
+                idle += 1
+                continue
+            idle = 0
+            found = found + taken if found else taken
+            if len(found) >= count:
+                break
+        return found
+
+    def batches(self, max_bytes: int) -> list[RecordBatch]:
+        """Return batches of up to ``max_bytes`` altogether, but at least one, from each partition in turn."""
+        found: list[RecordBatch] = []
+        turns = self._turns
+        idle = 0
+        while idle < len(turns) and max_bytes > 0:
+            reader = turns[0]
+            batch = None if reader.paused else reader.next_batch()
+            turns.rotate(-1)
+            if batch is None:
+                idle += 1
+                continue
+            idle = 0
+            found.append(batch)
+            max_bytes -= batch.size
+        return found
+
+    def wait(self, seconds: float) -> None:
+        """Return when a partition has something new, when signalled, or when the time is over; maybe earlier."""
+        readers = [reader for reader in self._turns if not reader.paused]
+        spin_until = time.monotonic() + min(_SPIN, seconds)
+        while time.monotonic() < spin_until:
+            if any(reader.has_more() for reader in readers):
+                return
+        signal = self._signal.item(0)
+        words = [Word(self._signal, 0, signal), *(reader.prepare_sleep() for reader in readers)]
+        if wait(words, min(seconds, _SLICE)):
+            # Another reader may have slept on a later end than the one noted here: let it look again.
+            for word in words[1:]:
+                wake(word.words, word.index)
+
+    def signal(self) -> None:
+        """Wake the thread that waits, from another one."""
+        self._signal[0] += np.uint64(1)
+        wake(self._signal, 0)

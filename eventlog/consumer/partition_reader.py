@@ -1,0 +1,157 @@
+"""What a consumer knows of one partition: where it is, whether it pauses, and what it has read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError
+from eventlog.files.notify import Word
+from eventlog.format import layouts as L
+from eventlog.format.record_batch import RecordBatch
+from eventlog.model import Record, TopicPartition
+from eventlog.storage.log_cursor import LogCursor
+from eventlog.topics.partition import Partition
+
+Deserializer = Callable[[bytes | None], Any]
+
+
+class PartitionReader:
+    """Reads one partition in order. ``reset`` is ``auto_offset_reset``: where to start without a position."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        reset: str,
+        check_crcs: bool,
+        deserialize_key: Deserializer | None,
+        deserialize_value: Deserializer | None,
+    ) -> None:
+        self.partition = partition
+        self.tp = TopicPartition(partition.topic, partition.number)
+        self.paused = False
+        self._reset = reset
+        self._check_crcs = check_crcs
+        self._deserialize_key = deserialize_key
+        self._deserialize_value = deserialize_value
+        self._cursor: LogCursor | None = None
+        self._ahead: list[Record] = []  # decoded, not yet returned, from `_taken` on
+        self._taken = 0
+
+    # --- place ---
+
+    @property
+    def position(self) -> int:
+        """Offset of the record that is returned next."""
+        if self._taken < len(self._ahead):
+            return self._ahead[self._taken].offset
+        return self._located().next_offset
+
+    def seek(self, offset: int) -> None:
+        """Go to ``offset``; what was read ahead is forgotten."""
+        self._ahead, self._taken = [], 0
+        if self._cursor is None:
+            self._cursor = self.partition.cursor(offset, check_crcs=self._check_crcs)
+        else:
+            self._cursor.seek(offset)
+
+    def seek_to_beginning(self) -> None:
+        """Go to the log start offset."""
+        self.seek(self.partition.log_start_offset)
+
+    def seek_to_end(self) -> None:
+        """Go to the log end offset."""
+        self.seek(self.partition.log_end_offset)
+
+    def _located(self) -> LogCursor:
+        if self._cursor is None:
+            self._start()
+            assert self._cursor is not None
+        return self._cursor
+
+    def _start(self) -> None:
+        if self._reset == "none":
+            raise NoOffsetForPartitionError(
+                "no position, and auto_offset_reset is 'none'", topic=self.tp.topic, partition=self.tp.partition,
+                hint="seek first, or set auto_offset_reset to 'earliest' or 'latest'",
+            )  # fmt: skip
+        if self._reset == "earliest":
+            self.seek_to_beginning()
+        else:
+            self.seek_to_end()
+
+    # --- reading ---
+
+    def next_batch(self) -> RecordBatch | None:
+        """Return the next batch, or None at the end. What `take` has read ahead comes again, as a batch."""
+        if self._taken < len(self._ahead):
+            self.seek(self._ahead[self._taken].offset)
+        cursor = self._cursor or self._located()
+        try:
+            return cursor.next_batch()
+        except OffsetOutOfRangeError:
+            if self._reset == "none":
+                raise
+            self._start()
+            return cursor.next_batch()
+
+    def take(self, count: int) -> list[Record]:
+        """Return up to ``count`` records, all from one batch; none at the end."""
+        ahead, taken = self._ahead, self._taken
+        if taken >= len(ahead):
+            batch = self.next_batch()
+            if batch is None:
+                return []
+            ahead, taken = self._records(batch), 0
+            if len(ahead) <= count:
+                return ahead
+            self._ahead = ahead
+        self._taken = taken + count
+        return ahead[taken : self._taken]
+
+    def _records(self, batch: RecordBatch) -> list[Record]:
+        if self._deserialize_key is None and self._deserialize_value is None:
+            return batch.records()
+        keys, values = batch.keys(), batch.values()
+        good, error = 0, None
+        try:
+            for good in range(len(batch)):  # read after the loop, and in the handler
+                if self._deserialize_key is not None:
+                    keys[good] = self._deserialize_key(keys[good])
+                if self._deserialize_value is not None:
+                    values[good] = self._deserialize_value(values[good])
+            good = len(batch)
+        except Exception as cause:
+            error = cause
+        if error is None:
+            return list(batch.iter_records(keys, values))
+        return self._records_before(batch, good, keys, values, error)
+
+    def _records_before(
+        self, batch: RecordBatch, good: int, keys: list[Any], values: list[Any], error: Exception
+    ) -> list[Record]:
+        """Return the records before the one that cannot be deserialized; raise when it is the first."""
+        offset = int(batch.offsets[good])
+        self.seek(offset)
+        if good:
+            return list(batch.iter_records(keys, values))[:good]
+        raise SerializationError(
+            f"the record cannot be deserialized: {error}", topic=self.tp.topic, partition=self.tp.partition,
+            offset=offset, hint=f"seek to {offset + 1} to pass it by",
+        ) from error  # fmt: skip
+
+    # --- waiting ---
+
+    def has_more(self) -> bool:
+        """Tell whether something can be read right now."""
+        if self._taken < len(self._ahead):
+            return True
+        return self._located().next_offset < self.partition.log.head.words.item(L.HEAD_END)
+
+    def prepare_sleep(self) -> Word:
+        """Tell writers that someone sleeps on the end that this reader has reached, and return the word."""
+        expected = self._located().next_offset
+        words = self.partition.log.head.words
+        if words.flags.writeable:
+            words[L.HEAD_SLEEPING] = expected + 1
+        return Word(words, L.HEAD_END, expected)

@@ -1,0 +1,78 @@
+"""Which partitions a consumer reads: assigned by hand, or all of the topics it subscribed to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from eventlog.errors import IllegalStateError, UnknownTopicError
+from eventlog.model import TopicPartition
+from eventlog.topics.registry import TopicRegistry
+
+
+class Subscription:
+    """Topics by name, topics by pattern, or partitions by hand: one of the three at a time, as in Kafka."""
+
+    def __init__(self, registry: TopicRegistry, *, exclude_internal: bool) -> None:
+        self._registry = registry
+        self._exclude_internal = exclude_internal
+        self._topics: list[str] | None = None
+        self._pattern: re.Pattern[str] | None = None
+        self._assigned: list[TopicPartition] | None = None
+
+    def subscribe(self, topics: Sequence[str] | None, pattern: str | re.Pattern[str] | None) -> None:
+        """Subscribe to topics by name or by pattern; replaces an earlier subscription."""
+        self._refuse_mixing(assigning=False)
+        if (topics is None) == (pattern is None):
+            raise IllegalStateError("subscribe takes topics or a pattern", hint="give one of the two")
+        if isinstance(topics, str):
+            raise IllegalStateError("topics is a str", hint=f"give a list: [{topics!r}]")
+        for topic in topics or ():
+            self._registry.get(topic)
+        self._topics = None if topics is None else list(topics)
+        self._pattern = None if pattern is None else re.compile(pattern)
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Read exactly these partitions."""
+        self._refuse_mixing(assigning=True)
+        self._assigned = [TopicPartition(*tp) for tp in partitions]
+
+    def unsubscribe(self) -> None:
+        """Read nothing."""
+        self._topics = self._pattern = self._assigned = None
+
+    def is_active(self) -> bool:
+        """Tell whether anything was subscribed to or assigned."""
+        return not (self._topics is None and self._pattern is None and self._assigned is None)
+
+    def partitions(self) -> list[TopicPartition]:
+        """Return what is to be read now. Raises UnknownTopicError when a topic named by the caller is gone."""
+        if self._assigned is not None:
+            return self._assigned
+        names = self._topics if self._topics is not None else self._matching()
+        found = []
+        for name in names:
+            try:
+                count = len(self._registry.get(name).partitions)
+            except UnknownTopicError:
+                if self._pattern is None:
+                    raise
+                continue  # deleted since it was listed
+            found += [TopicPartition(name, number) for number in range(count)]
+        return found
+
+    def _matching(self) -> list[str]:
+        if self._pattern is None:
+            return []
+        names = self._registry.names()
+        if self._exclude_internal:
+            names = [name for name in names if not name.startswith("__")]
+        return [name for name in names if self._pattern.fullmatch(name)]
+
+    def _refuse_mixing(self, *, assigning: bool) -> None:
+        subscribed = self._topics is not None or self._pattern is not None
+        if (assigning and subscribed) or (not assigning and self._assigned is not None):
+            raise IllegalStateError(
+                "assign and subscribe exclude each other",
+                hint="call unsubscribe() before changing from one to the other",
+            )

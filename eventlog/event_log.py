@@ -1,0 +1,196 @@
+"""The log: one directory, its topics, and the producers and consumers that use them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import weakref
+from typing import Any
+
+from eventlog.clock import Clock, SystemClock
+from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig, configure
+from eventlog.consumer.consumer import Consumer
+from eventlog.errors import ClosedError, NotALogError, UnsupportedFileSystemError
+from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.files.file_lock import FileLock
+from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.mounts import network_file_system
+from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
+from eventlog.producer.producer import Producer
+from eventlog.storage.context import LogContext
+from eventlog.storage.open_files import OpenFiles
+from eventlog.storage.session import Session
+from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.topic import Topic
+
+MAX_OPEN_PARTITIONS = 128  # each holds up to four descriptors; the usual limit of a process is 1024
+
+_BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
+_every_log: weakref.WeakSet[EventLog] = weakref.WeakSet()
+
+
+class EventLog:
+    """An open log. Any number of threads and processes may have the same directory open.
+
+    Use `eventlog.open`. A context manager; closing it flushes what this process wrote, so that the next opening has
+    nothing to recover.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Clock | None = None,
+        filesystem: FileSystem | None = None,
+        max_open_partitions: int = MAX_OPEN_PARTITIONS,
+    ) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        fs = filesystem or FileSystem()
+        self.readonly = _prepare(fs, self.path)
+        with translated(self.path):
+            self._session = Session(fs, self.path, readonly=self.readonly)
+        self._context = LogContext(
+            fs, clock or SystemClock(), OpenFiles(max_open_partitions), self._session.number, self.readonly
+        )
+        self._registry = TopicRegistry(self._context, self.path, self._session)
+        self._closed = False
+        self._clients: weakref.WeakSet[Producer | Consumer] = weakref.WeakSet()
+        if self._session.is_first and not self.readonly:
+            self._registry.sweep()
+        _every_log.add(self)
+
+    # --- topics ---
+
+    def create_topic(self, name: str, partitions: int = 1, *, exist_ok: bool = False, **topic_config: Any) -> Topic:
+        """Create a topic; safe against other processes that do the same, and durable when this returns.
+
+        ``topic_config`` are the fields of `TopicConfig`. Raises TopicExistsError unless ``exist_ok``,
+        InvalidTopicError, InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and LogFullError.
+
+        >>> import tempfile
+        >>> EventLog(tempfile.mkdtemp()).create_topic("orders", partitions=2, segment_bytes=1 << 20).name
+        'orders'
+        """
+        self._check_open()
+        config = configure(TopicConfig, topic_config)
+        return self._registry.create(name, partitions, config, exist_ok=exist_ok)
+
+    def topic(self, name: str) -> Topic:
+        """Return the topic. Raises UnknownTopicError when there is none."""
+        self._check_open()
+        return self._registry.get(name)
+
+    def topics(self) -> list[str]:
+        """Return the names of all topics, sorted."""
+        self._check_open()
+        return self._registry.names()
+
+    def delete_topic(self, name: str) -> None:
+        """Delete the topic and its records; whoever is reading it gets UnknownTopicError."""
+        self._check_open()
+        self._registry.delete(name)
+
+    @property
+    def metadata_version(self) -> int:
+        """Changes whenever any process creates, changes or deletes a topic."""
+        return self._session.metadata_version
+
+    # --- clients ---
+
+    def producer(self, **config: Any) -> Producer:
+        """Return a producer; ``config`` are the fields of `ProducerConfig`."""
+        self._check_open()
+        producer = Producer(self._registry, configure(ProducerConfig, config), self._context.clock)
+        self._clients.add(producer)
+        return producer
+
+    def consumer(self, *topics: str, **config: Any) -> Consumer:
+        """Return a consumer, subscribed to ``topics`` if any; ``config`` are the fields of `ConsumerConfig`."""
+        self._check_open()
+        consumer = Consumer(self._registry, self._session, configure(ConsumerConfig, config), self._context.clock)
+        if topics:
+            consumer.subscribe(list(topics))
+        self._clients.add(consumer)
+        return consumer
+
+    # --- closing ---
+
+    def flush(self) -> None:
+        """Bring everything that this process wrote to the device."""
+        for topic in self._registry.used_topics():
+            for partition in topic.partitions.made():
+                partition.flush_if_written()
+
+    def close(self) -> None:
+        """Close producers (which flush), consumers and files. Harmless when closed already."""
+        if self._closed:
+            return
+        for client in list(self._clients):
+            client.close()
+        self._closed = True
+        try:
+            if not self.readonly:
+                self.flush()
+        finally:
+            self._registry.close()
+            self._session.close()
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def after_fork(self) -> None:
+        """Start with free locks in a forked child."""
+        self._registry.after_fork()
+        self._context.open_files.after_fork()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the log is closed", path=self.path, hint="open it again")
+
+    def __repr__(self) -> str:
+        return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
+
+
+def _prepare(fs: FileSystem, path: str) -> bool:
+    """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise NotALogError("not a directory", path=path)
+    with translated(path):
+        os.makedirs(path, exist_ok=True)
+    kind = network_file_system(path)
+    if kind is not None:
+        raise UnsupportedFileSystemError(
+            f"{kind} is a network file system: its locks and mappings are not shared safely", path=path,
+            hint="put the log on a local disk",
+        )  # fmt: skip
+    meta = os.path.join(path, LOG_META)
+    readonly = not os.access(path, os.W_OK)
+    if not fs.exists(meta):
+        _create(fs, path, meta)
+    read_checkpoint(fs, meta, "log")
+    return readonly
+
+
+def _create(fs: FileSystem, path: str, meta: str) -> None:
+    foreign = [name for name in fs.listdir(path) if name not in _BEFORE_A_LOG and not name.endswith(".tmp")]
+    if foreign and LOG_META not in foreign:
+        raise NotALogError(
+            f"the directory holds {foreign[0]!r} but no {LOG_META}", path=path,
+            hint="give an empty or a new directory for a new log",
+        )  # fmt: skip
+    with translated(path), FileLock(fs, os.path.join(path, ROOT_LOCK)):
+        if not fs.exists(meta):
+            os.makedirs(os.path.join(path, TOPICS), exist_ok=True)
+            write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
+            fs.sync_directory(os.path.dirname(path))
+
+
+def _after_fork_in_child() -> None:
+    for log in list(_every_log):
+        log.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,160 @@
+"""Deliveries: what a send returns, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from eventlog.errors import EventLogError
+from eventlog.format.batch_encoder import RecordHeaders
+from eventlog.model import RecordMetadata
+
+if TYPE_CHECKING:
+    from eventlog.producer.record_buffer import RecordBuffer
+
+logger = logging.getLogger("eventlog")
+Callback = Callable[[RecordMetadata | None, BaseException | None], None]
+
+
+@attrs.frozen
+class Outcome:
+    """What became of records that were written together: their offsets, or the error they share."""
+
+    topic: str
+    partition: int
+    base_offset: int = -1
+    durable: bool = False
+    append_time_ms: int | None = None  # the log's own timestamp, where the topic uses LogAppendTime
+    error: BaseException | None = None
+
+
+class Delivery:
+    """The pending acknowledgement of one record.
+
+    A send fills in three slots and nothing else: this is the hot path. ``home`` is the buffer that holds the record,
+    and later the outcome of the batch it was written in, with ``index`` its place there.
+    """
+
+    __slots__ = ("home", "index", "stamp", "value")
+
+    value: bytes | None
+    stamp: float  # seconds since the epoch: when it was sent
+    home: RecordBuffer | Outcome
+    index: int
+
+    def done(self) -> bool:
+        """Tell whether the outcome is known."""
+        return type(self.home) is Outcome
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Return the record's metadata; writes the record now if it still waits for its batch to fill.
+
+        ``timeout`` is in seconds. Raises DeliveryTimeoutError when it is over, or the error that kept this record
+        from being written.
+        """
+        home = self.home
+        if not isinstance(home, Outcome):
+            home.settle(self, timeout)
+            home = self.home
+            assert isinstance(home, Outcome)
+        if home.error is not None:
+            raise home.error
+        offset = home.base_offset + self.index if home.base_offset >= 0 else -1
+        stamp = home.append_time_ms if home.append_time_ms is not None else self._timestamp_ms()
+        return RecordMetadata(home.topic, home.partition, offset, stamp, home.durable)
+
+    def _timestamp_ms(self) -> int:
+        return int(self.stamp * 1000)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error that kept the record from being written, or None once it was written."""
+        try:
+            self.result(timeout)
+        except EventLogError as error:
+            if isinstance(self.home, Outcome):
+                return error
+            raise  # the time was over
+        return None
+
+    def add_callback(self, callback: Callback) -> None:
+        """Call ``callback(metadata, error)`` once the outcome is known, one of the two being None.
+
+        It runs in the thread that wrote the batch, or here and now if the outcome is known. What it raises is
+        logged, and harms nothing.
+        """
+        home = self.home
+        if isinstance(home, Outcome) or not home.add_callback(self, callback):
+            run_callback(self, callback)
+
+
+class FullDelivery(Delivery):
+    """The delivery of a record that has more than a value: a key, headers, or a timestamp of its own."""
+
+    __slots__ = ("headers", "key", "timestamp_ms")
+
+    key: bytes | None
+    headers: RecordHeaders | None
+    timestamp_ms: int
+
+    def _timestamp_ms(self) -> int:
+        return self.timestamp_ms
+
+
+class ManyDelivery(Delivery):
+    """The acknowledgement of one `send_many`, whose records may lie in several partitions.
+
+    ``result()`` is the metadata of the last record of the list, or the error of the first part that failed;
+    ``results()`` has one for each record.
+    """
+
+    __slots__ = ("_last_timestamp", "_parts")
+
+    def __init__(self, parts: list[Part], last: Part) -> None:
+        self._parts = parts
+        failed = next((part for part in parts if part.outcome.error is not None), last)
+        self.home = failed.outcome
+        self.index = len(failed.indices) - 1
+        self._last_timestamp = failed.timestamp(self.index)
+
+    def _timestamp_ms(self) -> int:
+        return self._last_timestamp
+
+    def results(self) -> list[RecordMetadata | BaseException]:
+        """Return each record's metadata, or the error that kept it from being written, in the order of the list."""
+        found: dict[int, RecordMetadata | BaseException] = {}
+        for part in self._parts:
+            outcome = part.outcome
+            for place, index in enumerate(part.indices):
+                found[index] = outcome.error or RecordMetadata(
+                    outcome.topic, outcome.partition, outcome.base_offset + place, part.timestamp(place),
+                    outcome.durable,
+                )  # fmt: skip
+        return [found[index] for index in range(len(found))]
+
+
+@attrs.frozen
+class Part:
+    """The records of a `send_many` that went to one partition: their places in the list, and their timestamps."""
+
+    outcome: Outcome
+    indices: Sequence[int]
+    timestamps_ms: Sequence[int] | int
+
+    def timestamp(self, place: int) -> int:
+        """Return the timestamp of the record at ``place`` within the part, in milliseconds."""
+        if self.outcome.append_time_ms is not None:
+            return self.outcome.append_time_ms
+        return self.timestamps_ms if isinstance(self.timestamps_ms, int) else int(self.timestamps_ms[place])
+
+
+def run_callback(delivery: Delivery, callback: Callback) -> None:
+    """Call back with the outcome, which must be known."""
+    outcome = delivery.home
+    assert isinstance(outcome, Outcome)
+    try:
+        callback(None if outcome.error else delivery.result(), outcome.error)
+    except Exception:
+        logger.exception("a delivery callback raised")

@@ -1,0 +1,92 @@
+"""Which partition a record goes to, as Kafka's producer decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventlog.config import ProducerConfig
+from eventlog.errors import UnknownPartitionError
+from eventlog.partitioners import (
+    RoundRobinPartitioner,
+    StickyPartitioner,
+    partition_for_key,
+    partitions_for_keys,
+)
+from eventlog.topics.topic import Topic
+
+Partitioner = Callable[[str, bytes | None, bytes | None, int], int]
+
+
+class Placement:
+    """Explicit partition, else the custom partitioner, else the key's hash, else sticky (or round robin)."""
+
+    def __init__(self, config: ProducerConfig) -> None:
+        self.is_sticky = config.partitioner == "default"
+        self._custom: Partitioner | None = config.partitioner if callable(config.partitioner) else None
+        self._batch_size = config.batch_size
+        self._keyless: dict[str, StickyPartitioner | RoundRobinPartitioner] = {}
+
+    def choose(self, topic: Topic, key: bytes | None, value: bytes | None, explicit: int | None = None) -> int:
+        """Return the partition of one record. Raises UnknownPartitionError for a number the topic does not have."""
+        count = len(topic.partitions)
+        if explicit is not None:
+            return _checked(explicit, topic.name, count)
+        if self._custom is not None:
+            return _checked(self._custom(topic.name, key, value, count), topic.name, count)
+        if key is None:
+            return self.keyless(topic.name, count)
+        return partition_for_key(key, count)
+
+    def keyless(self, topic: str, count: int) -> int:
+        """Return the partition for a record, or a whole batch, without a key."""
+        if count == 1:
+            return 0
+        partitioner = self._keyless.get(topic)
+        if partitioner is None:
+            fresh = StickyPartitioner(self._batch_size) if self.is_sticky else RoundRobinPartitioner()
+            partitioner = self._keyless.setdefault(topic, fresh)
+        return partitioner.partition(count)
+
+    def sent(self, topic: str, size: int) -> None:
+        """Note that ``size`` bytes went to the topic's sticky partition."""
+        partitioner = self._keyless.get(topic)
+        if isinstance(partitioner, StickyPartitioner):
+            partitioner.sent(size)
+
+    def split(
+        self,
+        topic: Topic,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None,
+        explicit: int | None,
+    ) -> dict[int, Sequence[int]]:
+        """Return, for each partition that gets any of the records, their places in the list, in order."""
+        count, n = len(topic.partitions), len(values)
+        if explicit is not None:
+            return {_checked(explicit, topic.name, count): range(n)}
+        if self._custom is None and (count == 1 or (keys is None and self.is_sticky)):
+            return {self.keyless(topic.name, count): range(n)}
+        places: dict[int, list[int]] = {}
+        for index, number in enumerate(self._numbers(topic, values, keys, count)):
+            places.setdefault(number, []).append(index)
+        return dict(places)
+
+    def _numbers(self, topic: Topic, values: Sequence[Any], keys: Sequence[Any] | None, count: int) -> list[int]:
+        columns = keys if keys is not None else [None] * len(values)
+        if self._custom is not None:
+            return [self.choose(topic, key, value) for key, value in zip(columns, values, strict=True)]
+        present = [key for key in columns if key is not None]
+        hashed = iter(partitions_for_keys(present, count).tolist() if present else ())
+        return [self.keyless(topic.name, count) if key is None else next(hashed) for key in columns]
+
+
+def _checked(number: object, topic: str, count: int) -> int:
+    if isinstance(number, int) and 0 <= number < count:
+        return number
+    raise UnknownPartitionError(
+        f"{topic} has no partition {number!r}",
+        topic=topic,
+        partition=number,
+        hint=f"it has {count}, numbered from 0",
+    )

@@ -1,0 +1,400 @@
+"""The producer: batches records in memory, and writes each batch as one append.
+
+`send` keeps a record for up to ``linger_ms``; the batch is written by the send that fills it, by the background
+thread when it has lingered, or by whoever waits for it (`Delivery.result`, `flush`). `send_many` brings a whole batch
+along and writes it at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from eventlog.clock import Clock
+from eventlog.config import ProducerConfig
+from eventlog.errors import (
+    BufferExhaustedError,
+    ClosedError,
+    DeliveryTimeoutError,
+    EventLogError,
+    InvalidRecordError,
+    RecordTooLargeError,
+)
+from eventlog.format.batch_encoder import RecordHeaders, checked_header
+from eventlog.format.batch_splitter import checked_sequence
+from eventlog.format.compression import codec_id
+from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Outcome, Part
+from eventlog.producer.linger_thread import LingerThread
+from eventlog.producer.placement import Placement
+from eventlog.producer.record_buffer import RecordBuffer, record_bytes
+from eventlog.serializers import as_bytes, serializer
+from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.topic import Topic
+
+_SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
+_CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
+_OVERHEAD = 160  # bytes, rounded up: what a batch of one record needs beside key, value and headers
+_every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+class Producer:
+    """Sends records to topics. Thread-safe; order is kept within a partition.
+
+    Made by `EventLog.producer`. A context manager; closing it writes everything that waits, and so does the end of
+    the interpreter. A forked child starts empty: the parent's records are the parent's to send.
+
+    >>> import eventlog, tempfile
+    >>> log = eventlog.open(tempfile.mkdtemp())
+    >>> _ = log.create_topic("orders")
+    >>> with log.producer() as producer:
+    ...     delivery = producer.send("orders", b"paid", key=b"order-7")
+    >>> delivery.result().offset
+    0
+    """
+
+    def __init__(self, registry: TopicRegistry, config: ProducerConfig, clock: Clock) -> None:
+        self.config = config
+        self.linger_seconds = config.linger_ms / 1000
+        self._registry = registry
+        self._now = clock.time
+        self._placement = Placement(config)
+        self._codec = codec_id(config.compression_type)
+        self._serialize_key = serializer(config.key_serializer, "key")
+        self._serialize_value = serializer(config.value_serializer, "value")
+        self._buffers: dict[tuple[str, int], RecordBuffer] = {}
+        self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
+        self._fast_allowed = self._may_be_fast()
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0  # never too low: what was counted last, and every slow send since
+        self._linger: LingerThread | None = None
+        self._closed = False
+        _every_producer.add(self)
+
+    def _may_be_fast(self) -> bool:
+        config = self.config
+        return (
+            self._placement.is_sticky
+            and self._serialize_value is None
+            and config.acks != 0
+            and config.linger_ms > 0
+            and config.buffer_memory >= 2 * _CONGESTED * max(config.batch_size, 1)
+        )
+
+    # --- sending ---
+
+    def send(
+        self,
+        topic: str,
+        value: Any,
+        key: Any = None,
+        *,
+        headers: RecordHeaders | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Delivery:
+        """Accept one record and return its delivery. Returns at once unless ``buffer_memory`` is full.
+
+        ``value`` None is a tombstone; ``headers`` are ``(str, bytes or None)`` pairs; ``timestamp_ms`` is in
+        milliseconds since the epoch, by default now. Raises SerializationError, InvalidRecordError,
+        RecordTooLargeError, UnknownTopicError, UnknownPartitionError, BufferExhaustedError after ``max_block_ms``,
+        and ClosedError. What goes wrong later is the delivery's error.
+        """
+        # A plain value for a known topic: no lock is taken, and the list is appended to in one atomic step.
+        buffer = self._fast.get(topic)
+        if (
+            buffer is not None
+            and key is None
+            and headers is None
+            and partition is None
+            and timestamp_ms is None
+            and type(value) is bytes
+            and len(value) <= _SMALL
+        ):
+            delivery = Delivery()
+            delivery.value = value
+            delivery.stamp = self._now()
+            delivery.home = buffer
+            records = buffer.records
+            records.append(delivery)
+            if len(records) >= buffer.limit:
+                self._filled(buffer)
+            return delivery
+        return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
+
+    def _send_slowly(
+        self, name: str, value: Any, key: Any, headers: Any, partition: int | None, timestamp_ms: int | None
+    ) -> Delivery:
+        self._check_open()
+        topic = self._registry.get(name)
+        delivery = FullDelivery()
+        delivery.key = as_bytes(key if self._serialize_key is None else self._serialize_key(key), "key")
+        delivery.value = as_bytes(value if self._serialize_value is None else self._serialize_value(value), "value")
+        delivery.headers = _checked_headers(headers)
+        delivery.stamp = self._now()
+        delivery.timestamp_ms = int(delivery.stamp * 1000) if timestamp_ms is None else _checked_time(timestamp_ms)
+        self._check_size(topic, delivery)
+        number = self._placement.choose(topic, delivery.key, delivery.value, partition)
+        buffer = self._buffer(topic, number)
+        delivery.home = buffer
+        self._reserve(record_bytes(delivery), topic.name)
+        buffer.full_sent += 1
+        buffer.records.append(delivery)
+        self._after_slow_send(buffer, keyless=delivery.key is None and partition is None)
+        if self.config.acks == 0:
+            return _unacknowledged(delivery, number, name)
+        return delivery
+
+    def _after_slow_send(self, buffer: RecordBuffer, *, keyless: bool) -> None:
+        if self.config.linger_ms == 0 or self.config.batch_size == 0:
+            buffer.drain()
+            return
+        if self._linger is None:
+            with self._lock:
+                if self._linger is None and not self._closed:
+                    self._linger = LingerThread(self)
+        if keyless and self._fast_allowed and len(buffer.records) < buffer.limit:
+            self._fast[buffer.partition.topic] = buffer
+        if self._linger is not None:
+            self._linger.signal()
+        if len(buffer.records) >= buffer.limit:
+            self._filled(buffer)
+
+    def _filled(self, buffer: RecordBuffer) -> None:
+        """Write a full batch here and now, unless that would have to wait for a device or for someone else."""
+        if not buffer.is_slow and buffer.try_drain():
+            return
+        if self._linger is not None:
+            self._linger.signal()
+        if len(buffer.records) >= _CONGESTED * buffer.limit:
+            self._fast.pop(buffer.partition.topic, None)
+
+    def _buffer(self, topic: Topic, number: int) -> RecordBuffer:
+        buffer = self._buffers.get((topic.name, number))
+        partition = topic.partitions[number]
+        if buffer is None or buffer.partition is not partition:  # the topic was deleted and made anew
+            with self._lock:
+                buffer = RecordBuffer(partition, self.config.batch_size, self._codec, self.config.durability)
+                buffer.on_drained = self._drained
+                buffer = self._buffers[topic.name, number] = buffer
+        return buffer
+
+    def _drained(self, buffer: RecordBuffer, size: int) -> None:
+        """After a batch, the sticky partitioner may move on to another partition."""
+        name = buffer.partition.topic
+        if self._fast.get(name) is not buffer:
+            return
+        self._placement.sent(name, size)
+        topic = self._registry.get(name)
+        number = self._placement.keyless(name, len(topic.partitions))
+        if number != buffer.partition.number:
+            self._fast[name] = self._buffer(topic, number)
+
+    # --- backpressure ---
+
+    def _check_size(self, topic: Topic, delivery: FullDelivery) -> None:
+        size = record_bytes(delivery)
+        limit = topic.config.max_message_bytes
+        if size + _OVERHEAD + _header_bytes(delivery.headers) <= limit:
+            return
+        try:
+            topic.partitions[0].encode(
+                [delivery.value], [delivery.key], delivery.timestamp_ms, [delivery.headers], self._codec
+            )
+        except RecordTooLargeError as error:
+            raise RecordTooLargeError(
+                f"the record has {size} bytes of key and value, and max_message_bytes is {limit}", topic=topic.name,
+                hint="raise the topic's max_message_bytes, compress, or split the record",
+            ) from error  # fmt: skip
+
+    def _reserve(self, size: int, topic: str) -> None:
+        """Count ``size`` bytes against ``buffer_memory``; wait for room up to ``max_block_ms``."""
+        self._waiting_bytes += size
+        if self._waiting_bytes <= self.config.buffer_memory:
+            return
+        deadline = time.monotonic() + self.config.max_block_ms / 1000
+        while (waiting := self._count_waiting()) > 0 and waiting + size > self.config.buffer_memory:
+            if not self._drain_largest(deadline):
+                raise BufferExhaustedError(
+                    f"{waiting} bytes wait to be written, and buffer_memory is {self.config.buffer_memory}",
+                    topic=topic, hint="another process holds the partition, or the device is slow; the record was not taken",
+                )  # fmt: skip
+        self._waiting_bytes = self._count_waiting() + size
+
+    def _count_waiting(self) -> int:
+        return sum(buffer.pending_bytes() for buffer in list(self._buffers.values()))
+
+    def _drain_largest(self, deadline: float) -> bool:
+        largest = max(list(self._buffers.values()), key=lambda buffer: len(buffer.records))
+        return largest.drain(deadline)
+
+    # --- whole lists ---
+
+    def send_many(
+        self,
+        topic: str,
+        values: Sequence[Any],
+        keys: Sequence[Any] | None = None,
+        *,
+        headers: Sequence[RecordHeaders | None] | None = None,
+        partition: int | None = None,
+        timestamps_ms: Sequence[int] | int | None = None,
+    ) -> ManyDelivery:
+        """Write n records at once, behind what `send` has accepted before, and return their delivery, done.
+
+        The fast path: each partition gets its part as one append, as large as ``max_message_bytes`` permits. ``keys``
+        and ``headers`` have n items or are None; ``timestamps_ms`` are n, one for all, or None for now. Without keys
+        all records go to one partition. Raises as `send` does, before anything is written; what goes wrong while
+        writing is the delivery's error.
+        """
+        self._check_open()
+        found = self._registry.get(topic)
+        values = _serialized(checked_sequence(values), self._serialize_value)
+        if keys is not None:
+            keys = [as_bytes(key, "key") for key in _serialized(keys, self._serialize_key)]
+            if len(keys) != len(values):
+                raise InvalidRecordError(
+                    f"{len(values)} values but {len(keys)} keys", topic=topic, hint="one key a value"
+                )
+        stamps = int(self._now() * 1000) if timestamps_ms is None else timestamps_ms
+        split = self._placement.split(found, values, keys, partition)
+        encoded = {
+            number: found.partitions[number].encode(
+                *(_chosen(column, places, len(values)) for column in (values, keys, stamps, headers)),
+                self._codec,
+            )
+            for number, places in split.items()
+        }
+        parts = []
+        for number, places in split.items():
+            outcome = self._buffer(found, number).write_behind(encoded[number])
+            parts.append(Part(outcome, places, _chosen(stamps, places, len(values))))
+            if keys is None:
+                self._placement.sent(topic, sum(batch.size for batch in encoded[number]))
+        last = next(part for part in parts if part.indices[-1] == len(values) - 1)
+        return ManyDelivery(parts, last)
+
+    # --- writing what waits ---
+
+    def drain_lingering(self) -> float | None:
+        """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
+        due: float | None = None
+        for buffer in list(self._buffers.values()):
+            records = buffer.records
+            if not records:
+                continue
+            left = records[0].stamp + self.linger_seconds - self._now()
+            if left <= 0 or left > self.linger_seconds or len(records) >= buffer.limit:
+                if buffer.is_slow:
+                    buffer.drain()
+                    continue
+                if buffer.try_drain():
+                    continue
+                left = self.linger_seconds
+            due = left if due is None else min(due, left)
+        return due
+
+    def cool_down(self) -> None:
+        """Nothing has been sent for a while: the next send wakes the background thread."""
+        self._fast.clear()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Write everything that was sent before; each record's outcome is known when this returns.
+
+        ``timeout`` is in seconds. Raises DeliveryTimeoutError when another process kept a partition locked for so
+        long; the records wait on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for buffer in list(self._buffers.values()):
+            if buffer.records and not buffer.drain(deadline):
+                raise DeliveryTimeoutError(
+                    f"records were not written within {timeout} s", topic=buffer.partition.topic,
+                    partition=buffer.partition.number, hint="another process holds the partition's lock",
+                )  # fmt: skip
+
+    def close(self, timeout: float | None = None) -> None:
+        """Write everything that waits, and end. Harmless when closed already."""
+        if self._closed:
+            return
+        self._closed = True
+        self._fast.clear()
+        if self._linger is not None:
+            self._linger.stop()
+        self.flush(timeout)
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def after_fork(self) -> None:
+        """Start empty in a forked child."""
+        self._lock = threading.Lock()
+        self._linger = None
+        self._fast.clear()
+        self._waiting_bytes = 0
+        for buffer in self._buffers.values():
+            buffer.after_fork()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the producer is closed", hint="make a new one with log.producer()")
+
+
+def _chosen(column: Any, places: Sequence[int], count: int) -> Any:
+    """Return the items at ``places``; the column itself when that is all of it, or one value for all."""
+    if column is None or isinstance(column, int) or len(places) == count:
+        return column
+    return [column[place] for place in places]
+
+
+def _serialized(column: Sequence[Any], serialize: Any) -> Sequence[Any]:
+    return column if serialize is None else [serialize(item) for item in column]
+
+
+def _checked_headers(headers: Any) -> RecordHeaders | None:
+    return None if headers is None else tuple(checked_header(pair, 0) for pair in headers)
+
+
+def _header_bytes(headers: RecordHeaders | None) -> int:
+    return 0 if headers is None else 32 + sum(len(name) * 4 + len(value or b"") + 8 for name, value in headers)
+
+
+def _checked_time(timestamp_ms: object) -> int:
+    if type(timestamp_ms) is int and 0 <= timestamp_ms < 2**63:
+        return timestamp_ms
+    raise InvalidRecordError(
+        f"timestamp {timestamp_ms!r}", hint="give whole milliseconds since the epoch: int(time.time() * 1000)"
+    )
+
+
+def _unacknowledged(delivery: FullDelivery, number: int, topic: str) -> Delivery:
+    """Return a delivery that is done although nobody waits for the outcome (acks=0): the offset is -1, as in Kafka."""
+    done = Delivery()
+    done.stamp, done.index, done.home = delivery.stamp, 0, Outcome(topic, number)
+    return done
+
+
+def _close_all() -> None:
+    for producer in list(_every_producer):
+        with contextlib.suppress(EventLogError):
+            producer.close(timeout=30)
+
+
+def _after_fork_in_child() -> None:
+    for producer in list(_every_producer):
+        producer.after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork_in_child)
