@@ -32,9 +32,7 @@ KAFKA_VECTORS = {
 }
 
 short_keys = st.binary(max_size=80)
-long_keys = st.builds(
-    lambda part, times: part * times, st.binary(min_size=1, max_size=9), st.integers(1, 300)
-)
+long_keys = st.builds(lambda part, times: part * times, st.binary(min_size=1, max_size=9), st.integers(1, 300))
 repeated_keys = st.lists(st.sampled_from([b"", b"a", b"a\0", b"user-17", b"x" * 200]), max_size=60)
 
 
@@ -72,9 +70,7 @@ def test_repeated_keys_go_where_each_key_alone_goes(keys: list[bytes], partition
     assert partitions_for_keys(keys, partitions).tolist() == [partition_for_key(k, partitions) for k in keys]
 
 
-@pytest.mark.parametrize(
-    "size", [0, 1, 2, 3, 4, 5, 7, 8, 59, 60, 62, 63, 64, 65, 66, 127, 128, 129, 4095, 4096]
-)
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 7, 8, 59, 60, 62, 63, 64, 65, 66, 127, 128, 129, 4095, 4096])
 def test_keys_at_the_edges_of_words_and_classes_hash_alike(size: int) -> None:
     """Keys of zeros and of ones hash the same alone and together, at every edge of the word table."""
     source = random.Random(size)

@@ -23,11 +23,7 @@ USER = {
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | texts,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
 )
@@ -141,12 +137,8 @@ def test_what_a_serializer_cannot_encode_is_an_error_with_its_cause(setting: str
     assert isinstance(caught.value.__cause__, TypeError | ValueError)
 
 
-@pytest.mark.parametrize(
-    ("setting", "data"), [("str", b"\xff"), ("json", b"{"), ("json", b"\xff"), ("json", b"")]
-)
-def test_bytes_that_no_deserializer_understands_are_an_error_with_its_cause(
-    setting: str, data: bytes
-) -> None:
+@pytest.mark.parametrize(("setting", "data"), [("str", b"\xff"), ("json", b"{"), ("json", b"\xff"), ("json", b"")])
+def test_bytes_that_no_deserializer_understands_are_an_error_with_its_cause(setting: str, data: bytes) -> None:
     """The deserializer's own error is chained, and the message says the side and how to see the bytes."""
     deserialize = deserializer(setting, "value")
     assert deserialize is not None
