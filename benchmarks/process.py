@@ -43,6 +43,8 @@ def kill(child: subprocess.Popen[str]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     child.kill()
     child.wait()
+    for stream in filter(None, (child.stdout, child.stderr)):
+        stream.close()
 
 
 def answer(output: str) -> dict[str, Any]:
