@@ -1,0 +1,55 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eventlog
+
+RunPython = Callable[..., Any]
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PRELUDE = "import json, sys\nARGS = sys.argv[1:]\ndef answer(result): print(json.dumps(result))\n"
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    """A directory for a log, not there yet."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def log(log_path: Path) -> Iterator[eventlog.EventLog]:
+    """An open, empty log; closed when the test ends."""
+    with eventlog.open(log_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run_python() -> RunPython:
+    """Run a script in a fresh process and return what it gave to ``answer()``, as JSON.
+
+    ``run_python("import eventlog; answer(ARGS)", "a", "b", timeout=60) == ["a", "b"]``. The script finds its
+    arguments in ``ARGS``. Fails with the script's own error output when its exit status is not ``status``; answers
+    None when the script gave no answer.
+    """
+
+    def run(script: str, *args: object, timeout: float = 60, status: int = 0, env: dict[str, str] | None = None) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-c", _PRELUDE + script, *map(str, args)],
+            cwd=_ROOT, env={**os.environ, "PYTHONPATH": str(_ROOT), **(env or {})},
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, f"status {done.returncode}, not {status}\n{done.stdout}\n{done.stderr}"
+        lines = done.stdout.splitlines()
+        return json.loads(lines[-1]) if lines else None
+
+    return run
