@@ -132,7 +132,8 @@ def open(path: str | os.PathLike[str], **options: Any) -> EventLog:
     """Open the log in the directory ``path``, creating it if the directory is missing or empty.
 
     ``options``: ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
-    partitions hold descriptors at once. Raises NotALogError for a directory that holds something else,
+    partitions hold descriptors at once; ``readonly=True`` never creates, changes or repairs anything, and raises
+    NotALogError when no log lies there. Raises NotALogError for a directory that holds something else,
     UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system, and
     ReadOnlyLogError when a new log cannot be created. A log in a directory that may only be read opens for reading.
 

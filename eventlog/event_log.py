@@ -43,10 +43,11 @@ class EventLog:
         clock: Clock | None = None,
         filesystem: FileSystem | None = None,
         max_open_partitions: int = MAX_OPEN_PARTITIONS,
+        readonly: bool = False,
     ) -> None:
         self.path = os.path.abspath(os.fspath(path))
         fs = filesystem or FileSystem()
-        self.readonly = _prepare(fs, self.path)
+        self.readonly = _prepare(fs, self.path, readonly=readonly)
         with translated(self.path):
             self._session = Session(fs, self.path, readonly=self.readonly)
         self._context = LogContext(
@@ -154,10 +155,12 @@ class EventLog:
         return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
 
 
-def _prepare(fs: FileSystem, path: str) -> bool:
+def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
     if os.path.exists(path) and not os.path.isdir(path):
         raise NotALogError("not a directory", path=path)
+    if readonly and not fs.exists(os.path.join(path, LOG_META)):
+        raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
     with translated(path):
         os.makedirs(path, exist_ok=True)
     kind = network_file_system(path)
@@ -167,7 +170,7 @@ def _prepare(fs: FileSystem, path: str) -> bool:
             hint="put the log on a local disk",
         )  # fmt: skip
     meta = os.path.join(path, LOG_META)
-    readonly = not os.access(path, os.W_OK)
+    readonly = readonly or not os.access(path, os.W_OK)
     if not fs.exists(meta):
         _create(fs, path, meta)
     read_checkpoint(fs, meta, "log")

@@ -80,6 +80,10 @@ class FileSystem:
         """Return the length of the open file in bytes."""
         return os.fstat(fd).st_size
 
+    def size_of(self, path: str) -> int:
+        """Return the length of the file in bytes."""
+        return os.stat(path).st_size
+
     def exists(self, path: str) -> bool:
         """Tell whether the path exists."""
         return os.path.exists(path)

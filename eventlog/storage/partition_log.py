@@ -376,6 +376,14 @@ class PartitionLog:
         """Every record before this offset is on the device."""
         return min(self._words.item(L.HEAD_DURABLE), self.end_offset)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all published batches."""
+        state = self.head.end_state()
+        sealed = [base for base in self.segment_bases(state.segment_base) if base < state.segment_base]
+        paths = (os.path.join(self.directory, segment_name(base, LOG)) for base in sealed)
+        return sum(map(self._fs.size_of, paths)) + state.position
+
     def segment(self, base_offset: int) -> Segment:
         """Return the segment of this base offset."""
         segment = self._segments.get(base_offset)

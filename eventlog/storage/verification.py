@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import attrs
 import numpy as np
 
 from eventlog.format.columns import BatchDamage
+from eventlog.format.filenames import HEAD
+from eventlog.storage.head import Head
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.segment import Segment
@@ -126,8 +130,13 @@ class _Verification:
 
 
 def _head_problems(log: PartitionLog) -> list[str]:
-    head, problems = log.head, []
-    if head.recovery_point() is None:
+    """Look at the page on disk: a log opened for reading has one of its own, made from the segments."""
+    problems = []
+    stored = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
+    if stored is None:
+        if log.segment_bases(None):
+            problems.append(f"{log.directory}/head: missing or no head; recovery will scan more")
+    elif stored.recovery_point() is None:
         problems.append(f"{log.directory}/head: the recovery point is damaged; recovery will scan more")
     if not log.start_offset <= log.end_offset:
         problems.append(f"{log.directory}/head: the log ends before it starts")

@@ -154,6 +154,11 @@ class Partition:
         """Every record before this offset is on the device."""
         return self.log.durable_end_offset
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the records take up in the segments; indexes and control pages are not counted."""
+        return self.log.size_bytes
+
     def offset_for_time(self, timestamp_ms: int) -> int | None:
         """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none."""
         found = self.first_at_or_after(timestamp_ms)
