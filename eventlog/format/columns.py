@@ -79,6 +79,10 @@ class HeaderColumn(NamedTuple):
             raise BatchDamage("header offsets do not run upwards")
         self.names.check()
         self.values.check()
+        try:
+            self.to_list(0, len(self.offsets) - 1)
+        except UnicodeDecodeError as error:
+            raise BatchDamage("a header's name is not UTF-8") from error
 
 
 class Columns(NamedTuple):
