@@ -91,9 +91,7 @@ CONTESTS = (
                 "cursor `iternext(keys=False, values=True)`, in lists of 1,000",
                 "lmdb",
             ),
-            Contestant(
-                "RocksDB", "contestants.rocks:read", "rocksdict `values()`, in lists of 1,000", "rocksdict"
-            ),
+            Contestant("RocksDB", "contestants.rocks:read", "rocksdict `values()`, in lists of 1,000", "rocksdict"),
             Contestant("SQLite", "contestants.sqlite:read", "`SELECT` in key order, `fetchmany(1000)`"),
             Contestant(
                 "persist-queue",
@@ -194,9 +192,7 @@ CONTESTS = (
                 "contestants.raw:write_durable",
                 "`pwrite` and `fdatasync` of the same bytes at the end of a growing file",
             ),
-            Contestant(
-                "LMDB", "contestants.lmdb_store:insert_durable", "one `put` a transaction, synced", "lmdb"
-            ),
+            Contestant("LMDB", "contestants.lmdb_store:insert_durable", "one `put` a transaction, synced", "lmdb"),
             Contestant(
                 "SQLite",
                 "contestants.sqlite:insert_durable",

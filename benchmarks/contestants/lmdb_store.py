@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ def _store(directory: Path, **options: Any) -> Iterator[lmdb.Environment]:
         store.close()
 
 
-def _pairs(items: list[bytes], first: int = 0) -> list[tuple[bytes, bytes]]:
+def _pairs(items: Sequence[bytes], first: int = 0) -> list[tuple[bytes, bytes]]:
     return [(number.to_bytes(8, "big"), value) for number, value in enumerate(items, first)]
 
 

@@ -179,7 +179,7 @@ def append_durable_threads(directory: Path, amount: int) -> Iterator[Work]:
         partition = made.partitions[0]
         shares = [values(amount // THREADS) for _ in range(THREADS)]
 
-        def append_all(share: list[bytes]) -> int:
+        def append_all(share: tuple[bytes, ...]) -> int:
             for value in share:
                 partition.append([value])
             return len(share)

@@ -12,9 +12,7 @@ from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
 
 
 def _queue(directory: Path, auto_commit: bool) -> Any:
-    return persistqueue.FIFOSQLiteQueue(
-        str(directory / "queue"), auto_commit=auto_commit, multithreading=True
-    )
+    return persistqueue.FIFOSQLiteQueue(str(directory / "queue"), auto_commit=auto_commit, multithreading=True)
 
 
 @timed

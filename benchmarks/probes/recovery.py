@@ -54,7 +54,7 @@ def _open(directory: Path) -> dict[str, float]:
 def _write(directory: Path, amount: int) -> None:
     log = eventlog.open(directory / "log")
     partition = log.create_topic(TOPIC).partitions[0]
-    batch = values(PER_CALL)
+    batch = list(values(PER_CALL))
     for offset in range(0, amount, PER_CALL):
         partition.append(batch[: amount - offset])
     (directory / "amount").write_text(str(amount))

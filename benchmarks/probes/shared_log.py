@@ -7,7 +7,7 @@ from pathlib import Path
 
 import eventlog
 from benchmarks.contestants.ours import TOPIC
-from benchmarks.workloads import PER_CALL, values
+from benchmarks.workloads import PER_CALL, calls, values
 
 FIRST_MS = 1_700_000_000_000
 RECORDS_PER_MS = 10
@@ -31,7 +31,7 @@ def timestamp_of(offset: int) -> int:
 
 
 def _write(path: Path, records: int) -> None:
-    batches = [values(PER_CALL * ROUND_TRIPS)[start * PER_CALL :][:PER_CALL] for start in range(ROUND_TRIPS)]
+    batches = calls(values(PER_CALL * ROUND_TRIPS))
     with eventlog.open(path) as log:
         partition = log.create_topic(TOPIC).partitions[0]
         for call, offset in enumerate(range(0, records, PER_CALL)):
