@@ -42,7 +42,7 @@ class Head:
     """The mapped page: ``words`` for single stores and loads, ``page`` for packing a slot."""
 
     def __init__(self, page: Bytes) -> None:
-        self.page = memoryview(page)
+        self.page = memoryview(page)  # type: ignore[arg-type]  # an array is a buffer
         self.words = page.view(np.uint64)
 
     @classmethod
@@ -117,6 +117,6 @@ class Head:
     def set_recovery_point(self, state: EndState) -> None:
         """Note that everything up to ``state`` is on the device."""
         raw = L.END_SLOT.pack(*state)
-        self.page[_RECOVERY_START : _RECOVERY_START + L.END_SLOT.size] = raw
-        L.SLOT_CHECKSUM.pack_into(self.page, _RECOVERY_START + L.END_SLOT.size, crc32c.crc32c(raw))
+        raw += L.SLOT_CHECKSUM.pack(crc32c.crc32c(raw))
+        self.page[_RECOVERY_START : _RECOVERY_START + len(raw)] = raw  # in one copy: a kill leaves the old or the new
         self.words[L.HEAD_DURABLE] = state.end_offset

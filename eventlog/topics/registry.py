@@ -167,6 +167,9 @@ class TopicRegistry:
             files.partition_count = total
             files.write()
             self._session.bump_metadata()
+            topic = self._known.get(name)
+            if topic is not None and topic.topic_id == files.topic_id:
+                topic.files.partition_count = total  # known at once to whoever holds the topic here
 
     def sweep(self) -> None:
         """Finish what a crashed process began. Called by the first process of a session."""

@@ -1,0 +1,131 @@
+"""What the crash drivers share: forked children, acknowledgements over a pipe, and the check of what must survive.
+
+A driver is a small process without threads that has imported everything once: a child costs a fork, not a start of
+the interpreter, and it has never seen the log before it opens it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import eventlog
+
+TOPIC = "orders"
+SMALL_SEGMENTS = {"segment_bytes": 1024, "index_interval_bytes": 256}
+RECORDS = 9
+
+
+class Pipe:
+    """One direction, line by line; whole lines only count, since a killed writer may leave half of one."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+
+    def put(self, message: Any) -> None:
+        """Send one message; returns when the kernel has it."""
+        os.write(self.writer, json.dumps(message).encode() + b"\n")
+
+    def take_all(self) -> list[Any]:
+        """Return every message up to the end: all writers are dead or have closed."""
+        os.close(self.writer)
+        data = b""
+        while chunk := os.read(self.reader, 1 << 16):
+            data += chunk
+        os.close(self.reader)
+        return [json.loads(line) for line in data.split(b"\n")[:-1]]
+
+    def wait(self) -> bytes:
+        """Wait for a sign."""
+        return os.read(self.reader, 1)
+
+    def sign(self) -> None:
+        """Give the sign."""
+        os.write(self.writer, b"!")
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+def child(work: Callable[[], None]) -> int:
+    """Run ``work`` in a forked child and return its process id; an exception there is printed, and exit status 1."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 0
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def status_of(pid: int) -> int:
+    """Wait for the child: its exit status, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def run(work: Callable[[], None]) -> None:
+    """Run ``work`` in a child that must succeed."""
+    status = status_of(child(work))
+    if status:
+        raise SystemExit(f"a child ended with {status}")
+
+
+def kill_self() -> None:
+    """Die here and now."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def record(number: int) -> tuple[bytes, bytes | None]:
+    """Return value and key of a record: of different sizes, so that the segments roll at different places."""
+    return b"%d:" % number + b"v" * (number * 37 % 300), None if number % 3 == 0 else b"key-%d" % number
+
+
+def read_all(partition: eventlog.Partition) -> list[tuple[bytes | None, bytes | None]]:
+    """Return (value, key) of every record, having checked that offsets are dense from 0 on."""
+    found: list[tuple[bytes | None, bytes | None]] = []
+    offset = 0
+    while batches := partition.read(offset):
+        for batch in batches:
+            assert batch.base_offset == offset, f"offset {batch.base_offset} where {offset} belongs"
+            found += zip(batch.values(), batch.keys(), strict=True)
+            offset = batch.last_offset + 1
+    assert offset == partition.log_end_offset == len(found)
+    return found
+
+
+def check_clean(log: eventlog.EventLog) -> None:
+    """Every partition of every topic verifies without a finding."""
+    for name in log.topics():
+        for partition in log.topic(name).partitions:
+            report = partition.verify()
+            assert report.ok, report
+
+
+def check_goes_on(path: str, expected: list[tuple[bytes | None, bytes | None]], possible: int) -> None:
+    """Exactly ``expected`` is there, or up to ``possible`` records of `record` more; appending goes on, and lasts."""
+    with eventlog.open(path) as log:
+        partition = log.topic(TOPIC).partitions[0]
+        found = read_all(partition)
+        full = expected + [record(number) for number in range(len(expected), len(expected) + possible)]
+        assert len(found) >= len(expected), f"{len(expected) - len(found)} acknowledged records are lost"
+        assert found == full[: len(found)]
+        check_clean(log)
+        for number in range(len(found), len(found) + 5):
+            value, key = record(number)
+            assert partition.append([value], [key]).base_offset == number
+            found.append((value, key))
+    with eventlog.open(path) as log:
+        assert read_all(log.topic(TOPIC).partitions[0]) == found
+        check_clean(log)

@@ -1,0 +1,81 @@
+"""A writer that is killed at any point of its work loses nothing that it acknowledged.
+
+After each death a process that never saw the log reads every acknowledged record back byte for byte, in order and
+with dense offsets, at most one record more, finds nothing with `verify`, appends, opens the log again and reads it
+all once more. The driver beside this file says how the points are reached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_DRIVER = Path(__file__).with_name("kill_driver.py")
+_IN_CI = os.environ.get("CI") == "true"
+needs_strace = pytest.mark.skipif(not _IN_CI and shutil.which("strace") is None, reason="strace is not installed")
+
+
+def _drive(*arguments: object) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(_DRIVER), *map(str, arguments)], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stderr)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _assert_survived(report: dict[str, Any], at_least: int) -> None:
+    assert report["bad"] == []
+    assert report["points"] >= at_least
+    assert [status for _, status in report["survived"] if status != 0] == []
+    assert report["killed"] >= 0.95 * report["points"]  # now and then a run makes a system call less than another
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("scenario", "at_least"),
+    [
+        pytest.param("create_log", 60, id="creating a log"),
+        pytest.param("create_topic", 100, id="creating a topic and adding partitions"),
+        pytest.param("delete_topic", 120, id="deleting a topic and making it anew"),
+        pytest.param("append", 180, id="appending over several segments"),
+        pytest.param("append_accompanied", 120, id="appending while another process has the log open"),
+        pytest.param("take_over", 80, id="tidying up behind a writer that died"),
+        pytest.param("recover", 100, id="recovering a log that nobody else has open"),
+    ],
+)
+def test_killed_at_every_system_call(scenario: str, at_least: int) -> None:
+    """Killed instead of making any one of its system calls, a process leaves a log that lost nothing."""
+    _assert_survived(_drive(scenario, "calls", 1, 0), at_least)
+
+
+@needs_strace
+@pytest.mark.parametrize("scenario", ["append", "append_accompanied", "take_over", "recover"])
+def test_killed_in_the_middle_of_every_write(scenario: str) -> None:
+    """Killed with half of any write done, a process leaves a log that lost nothing."""
+    _assert_survived(_drive(scenario, "tears", 1, 0), at_least=7)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "step"), [("append", 37), ("append_accompanied", 19), ("take_over", 13), ("recover", 17)]
+)
+def test_killed_between_two_lines(scenario: str, step: int) -> None:
+    """Killed between two lines of the storage code, so between two stores into a page, it leaves a whole log."""
+    _assert_survived(_drive(scenario, "lines", step, step // 2), at_least=30)
+
+
+@needs_strace
+@pytest.mark.parametrize("scenario", ["create_topic", "delete_topic", "append_accompanied", "take_over", "recover"])
+def test_the_file_system_object_sees_every_change(scenario: str) -> None:
+    """Each call that changes a file goes through the log's FileSystem: what it notes is what the kernel sees."""
+    report = _drive(scenario, "seam", 1, 0)
+    assert report["seam"] == report["kernel"]
+    assert "rename" in report["seam"] or "pwritev2" in report["seam"]
