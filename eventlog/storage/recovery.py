@@ -169,10 +169,12 @@ class _Recovery:
 
     def _complete_indexes(self, segment: Segment, *, sealed: bool, scanned: bool) -> None:
         offsets, times = self._tail.take_due()
-        if offsets or times:
+        if offsets or times or sealed:
             active = ActiveSegment(self._fs, self._log.directory, segment.base_offset)
             try:
                 active.append_due(self._tail.state(), offsets, times)
+                if sealed:
+                    active.cut_indexes(self._tail.state())
             finally:
                 active.close()
         if not indexes_fit(segment, self._tail.index_entries, self._tail.time_entries, whole=scanned):
