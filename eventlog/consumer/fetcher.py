@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.errors import EventLogError
 from eventlog.files.notify import Word, wait, wake
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import Record, TopicPartition
@@ -39,7 +40,13 @@ class Fetcher:
         idle = 0
         while idle < len(turns):
             reader = turns[0]
-            taken = [] if reader.paused else reader.take(count - len(found))
+            try:
+                taken = [] if reader.paused else reader.take(count - len(found))
+            except EventLogError:
+                if found:
+                    break  # what was found is returned first; the next poll begins with this partition
+                turns.rotate(-1)
+                raise
             turns.rotate(-1)
             if not taken:
                 idle += 1
@@ -57,7 +64,13 @@ class Fetcher:
         idle = 0
         while idle < len(turns) and max_bytes > 0:
             reader = turns[0]
-            batch = None if reader.paused else reader.next_batch()
+            try:
+                batch = None if reader.paused else reader.next_batch()
+            except EventLogError:
+                if found:
+                    break
+                turns.rotate(-1)
+                raise
             turns.rotate(-1)
             if batch is None:
                 idle += 1

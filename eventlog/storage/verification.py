@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -52,7 +53,7 @@ class _Verification:
 
     def run(self) -> PartitionReport:
         bases = [base for base in self._log.segment_bases(None) if base <= self._state.segment_base]
-        for base, following in zip(bases, [*bases[1:], self._state.end_offset], strict=True):
+        for base, following in pairwise([*bases, self._state.end_offset]):
             if base != self._expected:
                 self._damage(self._log.segment(base), 0, base, "the records before this segment are missing")
             self._verify_segment(self._log.segment(base), following)
