@@ -1,0 +1,19 @@
+"""Floor 9: the command line. Parses, calls, prints.
+
+One file a command; `main` is what the installed program ``eventlog`` and ``python -m eventlog`` run.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; without click, say how to get it."""
+    try:
+        import click  # noqa: F401  # only to see whether it is there
+    except ImportError:
+        sys.exit("eventlog: the command line needs click: pip install 'eventlog[cli]'")
+    from eventlog.cli.commands import commands
+
+    commands(prog_name="eventlog")
