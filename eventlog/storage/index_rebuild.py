@@ -55,7 +55,7 @@ def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
     try:
         while True:
             batch = segment.batch_at(position, check=False)
-            if position > 0 and position - last >= interval:
+            if position > last and position - last >= interval:
                 return False  # this batch should have an entry
             largest, batches = batch.max_timestamp, batches + 1
             position += batch.size

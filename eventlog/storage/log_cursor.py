@@ -16,7 +16,7 @@ from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.scan import DamagedRange
-from eventlog.storage.segment import Segment
+from eventlog.storage.segment import Place, Segment
 
 _LOOKS_AGAIN = 3
 _PAUSE = 0.0005  # stores become visible within microseconds; this is ample, and rare
@@ -34,6 +34,7 @@ class LogCursor:
         self._check = check_crcs
         self._segment: Segment | None = None
         self._position = 0
+        self._base = offset  # what the batch at this position begins with: the CRC does not cover its base offset
 
     def seek(self, offset: int) -> None:
         """Go to ``offset``; it is looked up when the next batch is asked for."""
@@ -57,12 +58,12 @@ class LogCursor:
             assert segment is not None
         try:
             batch = RecordBatch(segment.data, self._position, segment.size, log.topic, log.partition, self._check)
-            if not batch.header_offset <= offset <= batch.last_offset:
-                raise BatchDamage(f"offset {batch.header_offset} where {offset} belongs")
+            if batch.header_offset != self._base:
+                raise BatchDamage(f"offset {batch.header_offset} where {self._base} belongs")
         except BatchDamage:
             batch = self._look_again()
         self._position = batch.position + batch.size
-        self.next_offset = batch.last_offset + 1
+        self.next_offset = self._base = batch.last_offset + 1
         return batch if batch.header_offset == offset else batch.from_offset(offset)
 
     def _locate(self, end: int) -> bool:
@@ -85,21 +86,21 @@ class LogCursor:
         if not active:
             log.ensure_indexes(segment)
         try:
-            self._position = segment.place_of(offset, state.index_entries if active else None).position
+            self._position, self._base = segment.place_of(offset, state.index_entries if active else None)
         except BatchDamage as damage:
-            self._position = self._behind_damage(segment, damage, offset)
+            self._position, self._base = self._behind_damage(segment, damage, offset)
         self._segment = segment
         return True
 
-    def _behind_damage(self, segment: Segment, damage: BatchDamage, offset: int) -> int:
-        """Return the position of a whole batch that holds ``offset`` although the way there is damaged."""
+    def _behind_damage(self, segment: Segment, damage: BatchDamage, offset: int) -> Place:
+        """Return the place of a whole batch that holds ``offset`` although the way there is damaged."""
         position = damage.position or 0
-        following = segment.next_whole_batch(position, 0)
+        following = segment.next_whole_batch(position + L.ALIGNMENT, 0)
         while following is not None and following.last_offset < offset:
             following = segment.next_whole_batch(following.position + following.size, 0)
         if following is None or following.header_offset > offset:
             raise self._damage(damage.reason, segment.path, position, segment)
-        return following.position
+        return Place(following.position, following.header_offset)
 
     def _look_again(self) -> RecordBatch:
         """Read what was not whole at first sight: the log may have rolled, the file grown, a store been late."""
@@ -109,12 +110,12 @@ class LogCursor:
             self.log.refresh_bases()
             if self.next_offset in self.log.segment_bases(0) and self.next_offset != segment.base_offset:
                 segment = self._segment = self.log.segment(self.next_offset)
-                self._position = 0
+                self._position, self._base = 0, self.next_offset
             try:
                 batch = segment.batch_at(self._position, check=self._check)
-                if batch.header_offset <= self.next_offset <= batch.last_offset:
+                if batch.header_offset == self._base:
                     return batch
-                reason = f"offset {batch.header_offset} where {self.next_offset} belongs"
+                reason = f"offset {batch.header_offset} where {self._base} belongs"
             except BatchDamage as damage:
                 reason = damage.reason
             except FileNotFoundError:
@@ -129,7 +130,9 @@ class LogCursor:
         end = self.log.end_offset
         later = [base for base in self.log.segment_bases(None) if base > self.next_offset]
         next_offset = min([end, *later])
-        following = segment.next_whole_batch(position, self.next_offset) if segment is not None else None
+        following = None
+        if segment is not None:
+            following = segment.next_whole_batch(position + L.ALIGNMENT, self.next_offset)
         if following is not None and following.header_offset < next_offset:
             next_offset = following.header_offset
         damage = DamagedRange(path, position, self.next_offset, next_offset, reason)

@@ -10,7 +10,7 @@ sync. Under the partition's lock:
 3. Bytes behind the last whole batch, at the very end, are a torn tail: copy them to ``<segment>.torn.<position>`` and
    sync the copy, then overwrite them with zeros. A crash in between repeats this step.
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
-   out twice, so the log goes on behind it.
+   out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
 4. Check the indexes of what was scanned; build them anew if they do not fit.
 5. Fill the head, the session last. A crash before repeats everything.
 
@@ -22,13 +22,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from eventlog.files.filesystem import CREATE_MODE
 from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
-from eventlog.format.layouts import ALIGNMENT
 from eventlog.storage.active_segment import ActiveSegment
 from eventlog.storage.head import EndState, Head
 from eventlog.storage.index_rebuild import indexes_fit, rebuild_indexes
@@ -139,8 +138,11 @@ class _Recovery:
         reached = self._tail.end_offset
         reason = "records that were on the device are gone"
         self._add_damage(DamagedRange(segment.path, self._tail.position, reached, end_offset, reason))
-        self._tail.position = segment.size + (-segment.size % ALIGNMENT)
         self._tail.end_offset = end_offset
+        if self._writes:  # go on in a segment of its own, named by its offset: within one, offsets have no gap
+            ActiveSegment(self._fs, self._log.directory, end_offset, create=True).close()
+            self._log.refresh_bases()
+            self._tail.begin_segment()
 
     def _cut_tail(self, segment: Segment, torn: int) -> None:
         position = self._tail.position
@@ -209,7 +211,7 @@ class _Recovery:
         )
         self._report = attrs.evolve(self._report, damaged=(*self._report.damaged, damage))
 
-    def _count(self, scanned_bytes: int = 0, **changes: object) -> None:
+    def _count(self, scanned_bytes: int = 0, **changes: Any) -> None:
         scanned = self._report.scanned_bytes + scanned_bytes
         self._report = attrs.evolve(self._report, scanned_bytes=scanned, **changes)
 

@@ -23,10 +23,10 @@ _WALK_BYTES = 27
 
 
 class Place(NamedTuple):
-    """A batch's place: its position, and the offset behind its last record."""
+    """A batch's place: its position, and the offset that it begins with."""
 
     position: int
-    next_offset: int
+    base_offset: int
 
 
 class Segment:
@@ -56,7 +56,7 @@ class Segment:
             size = self._fs.size(fd)
             if size > self._mapped_bytes:
                 room = max(_RESERVE, 1 << (size.bit_length() + 1))
-                self.data = memoryview(self._fs.map_readonly(fd, room))
+                self.data = memoryview(self._fs.map_readonly(fd, room))  # type: ignore[arg-type]  # an array is a buffer
                 self._mapped_bytes = room
             self.size = size
         finally:
@@ -79,8 +79,8 @@ class Segment:
         """
         start, position = self.offset_index.lookup(offset - self.base_offset, index_entries)
         if position and not self._confirms(position, self.base_offset + start):
-            position = 0
-        return self._walk(offset, position)
+            start = position = 0
+        return self._walk(offset, position, self.base_offset + start)
 
     def _confirms(self, position: int, base_offset: int) -> bool:
         try:
@@ -88,17 +88,34 @@ class Segment:
         except BatchDamage:
             return False
 
-    def _walk(self, offset: int, position: int) -> Place:
-        """Step over batch headers until the one that holds ``offset``."""
+    def _walk(self, offset: int, position: int, expected: int) -> Place:
+        """Step over batch headers, from the batch with the offset ``expected`` to the one that holds ``offset``.
+
+        The CRC does not cover the base offset: only that each batch goes on where the one before it ended tells
+        that it is right.
+        """
+        before = position
         while True:
             if position + L.HEADER_BYTES > self.size and position + L.HEADER_BYTES > self.refresh():
-                raise BatchDamage("the file ends before the offset", position)
+                raise self._damage_on_the_way("the file ends before the offset", before, position)
             base, length, magic, last_delta = _walk_header(self.data, position)
-            if magic != L.MAGIC or length < L.HEADER_BYTES - L.LENGTH_START or last_delta < 0 or base > offset:
-                raise BatchDamage("no batch begins where one should", position)
+            if magic != L.MAGIC or length < L.HEADER_BYTES - L.LENGTH_START or last_delta < 0:
+                raise self._damage_on_the_way("no batch begins where one should", before, position)
+            if base != expected:
+                raise self._damage_on_the_way(f"offset {base} where {expected} belongs", before, position)
             if base + last_delta >= offset:
-                return Place(position, base + last_delta + 1)
+                return Place(position, base)
+            before = position
             position += length + L.LENGTH_START
+            expected = base + last_delta + 1
+
+    def _damage_on_the_way(self, reason: str, before: int, position: int) -> BatchDamage:
+        """Place the blame: a batch whose length is wrong misleads to a position where nothing is amiss."""
+        try:
+            self.batch_at(before)
+        except BatchDamage as damage:
+            return BatchDamage(damage.reason, before)
+        return BatchDamage(reason, position)
 
     def next_whole_batch(self, position: int, after_offset: int) -> RecordBatch | None:
         """Return the first whole batch at or behind ``position`` whose offsets are ``after_offset`` or later.

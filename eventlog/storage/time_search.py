@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventlog.format.columns import BatchDamage
 from eventlog.model import OffsetAndTimestamp
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.segment import Segment
 
 
 def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestamp | None:
@@ -23,11 +25,22 @@ def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestam
         largest = state.max_timestamp if active else segment.time_index.largest()
         if largest is not None and largest < timestamp_ms:
             continue
-        relative = segment.time_index.first_candidate(timestamp_ms, state.time_entries if active else None)
-        found = _search(LogCursor(log, max(base + relative, log.start_offset)), timestamp_ms)
+        start = base + segment.time_index.first_candidate(timestamp_ms, state.time_entries if active else None)
+        if start > base and not _confirms(segment, start, timestamp_ms, state.index_entries if active else None):
+            start = base
+        found = _search(LogCursor(log, max(start, log.start_offset)), timestamp_ms)
         if found is not None:
             return found
     return None
+
+
+def _confirms(segment: Segment, start: int, timestamp_ms: int, index_entries: int | None) -> bool:
+    """Tell whether a batch ends before ``start`` and is earlier: an index entry alone proves nothing."""
+    try:
+        batch = segment.batch_at(segment.place_of(start - 1, index_entries).position, check=False)
+    except BatchDamage:
+        return False
+    return batch.last_offset == start - 1 and batch.max_timestamp < timestamp_ms
 
 
 def _search(cursor: LogCursor, timestamp_ms: int) -> OffsetAndTimestamp | None:

@@ -119,7 +119,7 @@ class _Verification:
             self._problems.append(f"{segment.offset_index.path}: missing, or shorter than its segment needs")
         times = segment.time_index.entries(self._state.time_entries if active else None)
         known = dict(maxima)
-        wrong = [entry for entry in times.tolist() if known.get(entry[1], entry[0]) != entry[0]]
+        wrong = [entry for entry in times.tolist() if known.get(entry[1]) != entry[0] and not self._damaged]
         if wrong or (np.diff(times["timestamp"]) <= 0).any():
             self._problems.append(f"{segment.time_index.path}: entries do not fit the timestamps of the records")
         if not active and maxima and not self._damaged and (not len(times) or times["timestamp"][-1] != maxima[-1][1]):
@@ -127,7 +127,8 @@ class _Verification:
 
     def _is_short(self, offsets: np.ndarray, starts: list[tuple[int, int]]) -> bool:
         last_indexed = int(offsets["position"][-1]) if len(offsets) else 0
-        return starts[-1][1] - last_indexed >= self._log.config.index_interval_bytes and starts[-1][1] > 0
+        behind = starts[-1][1] - last_indexed
+        return behind > 0 and behind >= self._log.config.index_interval_bytes
 
 
 def _head_problems(log: PartitionLog) -> list[str]:
