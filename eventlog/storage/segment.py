@@ -124,7 +124,9 @@ class Segment:
         """
         self.refresh()
         position += -position % L.ALIGNMENT
-        window = np.frombuffer(self.data, np.uint8, max(0, self.size - position), position)
+        if position >= self.size:
+            return None
+        window = np.frombuffer(self.data, np.uint8, self.size - position, position)
         candidates = np.flatnonzero(window[L.MAGIC_POSITION :: L.ALIGNMENT] == L.MAGIC)
         for candidate in candidates.tolist():
             try:

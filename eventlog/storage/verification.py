@@ -112,7 +112,8 @@ class _Verification:
         offsets = segment.offset_index.entries(self._state.index_entries if active else None)
         if active and len(offsets) < self._state.index_entries:
             self._problems.append(f"{segment.offset_index.path}: shorter than the head says")
-        false = set(map(tuple, offsets.tolist())) - set(starts)
+        unknown = set(map(tuple, offsets.tolist())) - set(starts)
+        false = [entry for entry in unknown if not self._is_lost(segment, *entry)]
         if false:
             self._problems.append(f"{segment.offset_index.path}: {len(false)} entries point to no batch")
         if len(starts) > 1 and not active and self._is_short(offsets, starts):
@@ -124,6 +125,12 @@ class _Verification:
             self._problems.append(f"{segment.time_index.path}: entries do not fit the timestamps of the records")
         if not active and maxima and not self._damaged and (not len(times) or times["timestamp"][-1] != maxima[-1][1]):
             self._problems.append(f"{segment.time_index.path}: missing, or shorter than its segment needs")
+
+    def _is_lost(self, segment: Segment, relative_offset: int, position: int) -> bool:
+        """Tell whether an index entry points into a damaged range: then nobody can tell if it was true."""
+        offset = segment.base_offset + relative_offset
+        here = [found for found in self._damaged if found.path == segment.path and found.position <= position]
+        return any(found.base_offset <= offset < (found.next_offset or offset + 1) for found in here)
 
     def _is_short(self, offsets: np.ndarray, starts: list[tuple[int, int]]) -> bool:
         last_indexed = int(offsets["position"][-1]) if len(offsets) else 0

@@ -176,7 +176,7 @@ def test_columns_are_little_endian_and_aligned() -> None:
 @given(value=st.binary(max_size=300), stamp=st.integers(0, 2**62))
 def test_the_shortest_way_writes_the_same_bytes(value: bytes, stamp: int) -> None:
     """A single value encoded by ``encode_one`` is byte for byte what ``encode`` makes of it."""
-    assert whole(encode_one(value, stamp), 9) == whole(encode([value], [stamp]), 9)
+    assert whole(EncodedBatch(*encode_one(value, stamp)), 9) == whole(encode([value], [stamp]), 9)
 
 
 @given(rows=some_rows(), offset=st.integers(0, 2**62), epoch=st.integers(0, 2**31 - 1))
