@@ -13,7 +13,8 @@ from eventlog.storage.open_files import OpenFiles
 class LogContext:
     """``session`` is the number under which this machine's processes trust each other's heads: 0 for none.
 
-    A process that may only read a log that nobody else has open trusts no head, and looks for itself.
+    A process that may only read a log that nobody else has open trusts no head, and looks for itself. Once ``closed``,
+    no partition may be opened: the session may be over, and its number stands for nothing any more.
     """
 
     fs: FileSystem
@@ -21,3 +22,4 @@ class LogContext:
     open_files: OpenFiles
     session: int
     readonly: bool = False
+    closed: bool = False
