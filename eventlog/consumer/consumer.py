@@ -270,29 +270,20 @@ class Consumer:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _single_thread(self) -> _Use:
+    def _single_thread(self) -> threading.Lock:
+        """Return the lock to hold for one call; a second thread gets an error instead of waiting.
+
+        The lock itself, since no interrupt comes between taking it and entering a ``with`` on it; two threads that
+        come at the very same moment have their turn one after the other.
+        """
         if self._closed:
             raise ClosedError("the consumer is closed", hint="make a new one with log.consumer()")
-        return _Use(self._in_use)
-
-
-class _Use:
-    """Holds a consumer for one call; a second thread gets an error instead of waiting."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+        if self._in_use.locked():
             raise ConcurrentAccessError(
                 "the consumer is in use by another thread",
                 hint="one consumer a thread; only wakeup() may cross threads",
             )
-
-    def __exit__(self, *exc: object) -> None:
-        self._lock.release()
+        return self._in_use
 
 
 def _deadline(timeout: float | None) -> float:

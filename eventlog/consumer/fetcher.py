@@ -42,19 +42,19 @@ class Fetcher:
             reader = turns[0]
             try:
                 taken = [] if reader.paused else reader.take(count - len(found))
+                found = found + taken if found else taken
+                turns.rotate(-1)
+                idle = 0 if taken else idle + 1
+                if len(found) >= count:
+                    break
             except EventLogError:
                 if found:
                     break  # what was found is returned first; the next poll begins with this partition
                 turns.rotate(-1)
                 raise
-            turns.rotate(-1)
-            if not taken:
-                idle += 1
-                continue
-            idle = 0
-            found = found + taken if found else taken
-            if len(found) >= count:
-                break
+            except (KeyboardInterrupt, MemoryError):
+                self._give_back([(record.topic, record.partition, record.offset) for record in found])
+                raise
         return found
 
     def batches(self, max_bytes: int) -> list[RecordBatch]:
@@ -66,19 +66,25 @@ class Fetcher:
             reader = turns[0]
             try:
                 batch = None if reader.paused else reader.next_batch()
+                if batch is not None:
+                    found.append(batch)
+                    max_bytes -= batch.size
+                turns.rotate(-1)
+                idle = 0 if batch is not None else idle + 1
             except EventLogError:
                 if found:
                     break
                 turns.rotate(-1)
                 raise
-            turns.rotate(-1)
-            if batch is None:
-                idle += 1
-                continue
-            idle = 0
-            found.append(batch)
-            max_bytes -= batch.size
+            except (KeyboardInterrupt, MemoryError):
+                self._give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
+                raise
         return found
+
+    def _give_back(self, taken: list[tuple[str, int, int]]) -> None:
+        """After an interrupt: nobody has seen these offsets, so they are read again."""
+        for topic, partition, offset in reversed(taken):
+            self.readers[TopicPartition(topic, partition)].seek(offset)
 
     def wait(self, seconds: float) -> None:
         """Return when a partition has something new, when signalled, or when the time is over; maybe earlier."""
@@ -92,7 +98,7 @@ class Fetcher:
         if wait(words, min(seconds, _SLICE)):
             # Another reader may have slept on a later end than the one noted here: let it look again.
             for word in words[1:]:
-                wake(word.words, word.index)
+                wake(word.words, word.place)
 
     def signal(self) -> None:
         """Wake the thread that waits, from another one."""

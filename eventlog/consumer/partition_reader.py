@@ -99,12 +99,17 @@ class PartitionReader:
         """Return up to ``count`` records, all from one batch; none at the end."""
         ahead, taken = self._ahead, self._taken
         if taken >= len(ahead):
-            batch = self.next_batch()
-            if batch is None:
-                return []
-            ahead, taken = self._records(batch), 0
-            if len(ahead) <= count:
-                return ahead
+            start = self._located().next_offset
+            try:
+                batch = self.next_batch()
+                if batch is None:
+                    return []
+                ahead, taken = self._records(batch), 0
+                if len(ahead) <= count:
+                    return ahead
+            except (KeyboardInterrupt, MemoryError):
+                self.seek(start)  # nobody has seen these records
+                raise
             self._ahead = ahead
         self._taken = taken + count
         return ahead[taken : self._taken]

@@ -12,11 +12,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from eventlog.errors import EventLogError, LogFullError, ReadOnlyLogError, StorageError
-from eventlog.files.mapping import Bytes, map_readonly, map_shared
+from eventlog.files.mapping import map_readonly, map_shared
 
-Buffer = bytes | bytearray | memoryview | Bytes
+Buffer = Any  # whatever has the buffer protocol; collections.abc.Buffer comes with Python 3.12
 
 CREATE_MODE = 0o644
 MAX_PARTS = 512  # IOV_MAX is 1024 on Linux and macOS

@@ -6,7 +6,35 @@ import os
 import sys
 
 NETWORK = frozenset(
-    ["9p", "acfs", "afp", "afpfs", "afs", "beegfs", "ceph", "cephfs", "cifs", "coda", "davfs", "fuse.cephfs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb", "smb2", "smb3", "smbfs", "webdav"]
+    [
+        "9p",
+        "acfs",
+        "afp",
+        "afpfs",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cephfs",
+        "cifs",
+        "coda",
+        "davfs",
+        "fuse.cephfs",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "webdav",
+    ]
 )
 
 

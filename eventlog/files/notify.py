@@ -46,10 +46,10 @@ class _WaitEntry(ctypes.Structure):
 
 
 class Word(NamedTuple):
-    """One word to sleep on: an array of mapped words, the index within it, and the value it has now."""
+    """One word to sleep on: an array of mapped words, its place there, and the value it has now."""
 
     words: Words
-    index: int
+    place: int
     expected: int
 
 
@@ -81,7 +81,7 @@ def _wait_one(word: Word, seconds: float) -> int:
     assert _syscall is not None
     answer = _syscall(
         ctypes.c_long(_number or 0),
-        ctypes.c_void_p(_address(word.words, word.index)),
+        ctypes.c_void_p(_address(word.words, word.place)),
         ctypes.c_int(_FUTEX_WAIT),
         ctypes.c_uint32(word.expected & 0xFFFFFFFF),
         ctypes.byref(_timespec(seconds)),
@@ -95,7 +95,7 @@ def _wait_many(words: Sequence[Word], seconds: float) -> int:
     """Sleep on up to 128 words; return 0 or the errno."""
     assert _syscall is not None
     entries = (_WaitEntry * len(words))(
-        *(_WaitEntry(w.expected & 0xFFFFFFFF, _address(w.words, w.index), _FUTEX2_SIZE_U32, 0) for w in words)
+        *(_WaitEntry(w.expected & 0xFFFFFFFF, _address(w.words, w.place), _FUTEX2_SIZE_U32, 0) for w in words)
     )
     deadline = _timespec(time.monotonic() + seconds)
     answer = _syscall(
@@ -112,7 +112,7 @@ def _wait_many(words: Sequence[Word], seconds: float) -> int:
 def _poll(words: Sequence[Word], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     pause = _FIRST_PAUSE
-    while all(w.words.item(w.index) == w.expected for w in words):
+    while all(w.words.item(w.place) == w.expected for w in words):
         left = deadline - time.monotonic()
         if left <= 0:
             return

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from eventlog.errors import InvalidRecordError, SerializationError
-from eventlog.files.filesystem import Buffer
 from eventlog.format import layouts as L
 from eventlog.format.compression import compress
 
@@ -24,125 +25,143 @@ HeaderColumn = Sequence[RecordHeaders | None]
 TimestampColumn = Sequence[int] | NDArray[np.int64]
 
 _crc = crc32c.crc32c
+_pack_prefix = L.PREFIX.pack
 _pack_trailer = L.TRAILER.pack
 _pack_pair = struct.Struct("<ii").pack
 _PADDING = tuple(bytes(-n % L.ALIGNMENT) for n in range(L.ALIGNMENT))
+_CRC_START = L.CRC_START
+_SHORT = 255  # lengths up to this fit into bytes, which is the fastest way from a list of values to an array
 
 
-class EncodedBatch:
+BatchFields = tuple[bytes | list[bytes], int, int, int, int, int]  # those of EncodedBatch
+
+
+class EncodedBatch(NamedTuple):
     """A batch as bytes, but for its first 21, which `stamp` makes.
 
-    ``size`` counts the whole batch in bytes; the timestamps are in milliseconds since the epoch.
+    ``parts`` are to be written one after the other, ``size`` counts the whole batch in bytes, the timestamps are in
+    milliseconds since the epoch.
     """
 
-    __slots__ = ("_checksum", "_parts", "base_timestamp", "count", "max_timestamp", "size")
+    parts: bytes | list[bytes]
+    checksum: int
+    size: int
+    records: int
+    base_timestamp: int
+    max_timestamp: int
 
-    def __init__(self, parts: list[Buffer], size: int, count: int, base_timestamp: int, max_timestamp: int) -> None:
-        checksum = 0
-        for part in parts:
-            checksum = _crc(part, checksum)
-        self._checksum = checksum
-        self._parts = parts
-        self.size = size
-        self.count = count
-        self.base_timestamp = base_timestamp
-        self.max_timestamp = max_timestamp
-
-    def stamp(self, base_offset: int, leader_epoch: int = 0) -> list[Buffer]:
+    def stamp(self, base_offset: int, leader_epoch: int = 0) -> list[bytes]:
         """Return the batch as parts to be written one after the other."""
-        length = self.size - L.LENGTH_START
-        return [L.PREFIX.pack(base_offset, length, leader_epoch, L.MAGIC, self._checksum), *self._parts]
+        return [
+            _pack_prefix(base_offset, self.size - L.LENGTH_START, leader_epoch, L.MAGIC, self.checksum),
+            *([self.parts] if isinstance(self.parts, bytes) else self.parts),
+        ]
 
     def with_append_time(self, timestamp_ms: int) -> EncodedBatch:
         """Return the batch with the log's own time as the time of all its records (LogAppendTime, KIP-32)."""
-        trailer = bytes(self._parts[0])
+        whole = [self.parts] if isinstance(self.parts, bytes) else self.parts
+        trailer = whole[0]
         fields = list(L.TRAILER.unpack_from(trailer))
         fields[0] |= L.ATTRIBUTE_LOG_APPEND_TIME
         fields[3] = timestamp_ms
-        parts: list[Buffer] = [_pack_trailer(*fields) + trailer[L.TRAILER.size :], *self._parts[1:]]
-        return EncodedBatch(parts, self.size, self.count, self.base_timestamp, timestamp_ms)
+        parts = [_pack_trailer(*fields) + trailer[L.TRAILER.size :], *whole[1:]]
+        return EncodedBatch(parts, _checksum(parts), self.size, self.records, self.base_timestamp, timestamp_ms)
 
 
-def encode_one(value: bytes, timestamp_ms: int) -> EncodedBatch:
-    """Encode one record that has a value and nothing else: the shortest way, in one piece."""
+def _checksum(parts: list[bytes]) -> int:
+    checksum = 0
+    for part in parts:
+        checksum = _crc(part, checksum)
+    return checksum
+
+
+@lru_cache(maxsize=2)
+def _one_trailer(timestamp_ms: int) -> bytes:
+    """Return the trailer of a single record's batch: within a millisecond, the same bytes serve all."""
+    return _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, L.COLUMN_VALUES)
+
+
+def encode_one(value: bytes, timestamp_ms: int) -> BatchFields:
+    """Encode one record that has a value and nothing else: the shortest way, in one piece, into a plain tuple."""
+    trailer = _one_trailer(timestamp_ms)
     length = len(value)
-    tail = (
-        _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, L.COLUMN_VALUES)
-        + _pack_pair(0, length)
-        + value
-        + _PADDING[length & 7]
-    )
-    return EncodedBatch([tail], len(tail) + L.CRC_START, 1, timestamp_ms, timestamp_ms)
+    tail = trailer + _pack_pair(0, length) + value + _PADDING[length & 7]
+    return tail, _crc(tail), len(tail) + _CRC_START, 1, timestamp_ms, timestamp_ms
 
 
 def encode(
     values: Column,
-    timestamps_ms: TimestampColumn,
+    timestamps_ms: TimestampColumn | int,
     keys: Column | None = None,
     headers: HeaderColumn | None = None,
     codec: int = 0,
 ) -> EncodedBatch:
-    """Encode n records, at least one. ``timestamps_ms`` holds n values, or a single one that is true for all.
+    """Encode n records, at least one. ``timestamps_ms`` holds n values, or is a single one that is true for all.
 
     Raises SerializationError, with the index, for a key or value that is not bytes-like, and InvalidRecordError
     for headers that are not ``(str, bytes or None)`` pairs or a batch over 2 GiB.
     """
     count = len(values)
     body = _Body()
-    base_timestamp, max_timestamp = body.add_timestamps(np.asarray(timestamps_ms, dtype=L.TIMESTAMPS))
+    if isinstance(timestamps_ms, int):
+        base_timestamp = max_timestamp = timestamps_ms
+    else:
+        base_timestamp, max_timestamp = body.add_timestamps(np.asarray(timestamps_ms, dtype=L.TIMESTAMPS))
     if keys is not None:
         body.add_bytes(keys, "key", L.COLUMN_KEYS, L.COLUMN_KEY_VALIDITY)
     body.add_bytes(values, "value", L.COLUMN_VALUES, L.COLUMN_VALUE_VALIDITY)
     if headers is not None:
         body.add_headers(headers)
-    parts = body.compressed(codec) if codec else body.parts
-    size = L.HEADER_BYTES + sum(memoryview(part).nbytes for part in parts)
+    if codec:
+        body.compress(codec)
+    size = L.HEADER_BYTES + body.size
     if size > L.MAX_BATCH_BYTES:
         raise InvalidRecordError(f"a batch of {size} bytes", hint="a batch holds less than 2 GiB: give fewer records")
     trailer = _pack_trailer(
         codec, count - 1, base_timestamp, max_timestamp, L.NO_PRODUCER_ID, L.NO_PRODUCER_EPOCH,
         L.NO_SEQUENCE, count, body.columns,
     )  # fmt: skip
-    return EncodedBatch([trailer, *parts], size, count, base_timestamp, max_timestamp)
+    parts = [trailer, *body.parts]
+    return EncodedBatch(parts, _checksum(parts), size, count, base_timestamp, max_timestamp)
 
 
 class _Body:
     """The columns of one batch, in their order on disk, each padded to 8 bytes."""
 
     def __init__(self) -> None:
-        self.parts: list[Buffer] = []
+        self.parts: list[bytes] = []
+        self.size = 0
         self.columns = 0
 
     def add_timestamps(self, stamps: NDArray[np.int64]) -> tuple[int, int]:
         """Add the timestamps unless all are equal; return the first and the largest."""
-        first = int(stamps.flat[0])
+        first = int(stamps[0])
         largest = int(stamps.max())
         if largest != first or int(stamps.min()) != first:
-            self.parts.append(stamps)
+            self._add(stamps.tobytes())
             self.columns |= L.COLUMN_TIMESTAMPS
         return first, largest
 
     def add_bytes(self, column: Column, name: str, present: int, validity: int) -> None:
         """Add a column of bytes or None: validity bitmap if any is None, n + 1 offsets, the bytes."""
+        whole: Sequence[Any] = column
         try:
-            data = b"".join(column)  # type: ignore[arg-type]  # None ends up in the slow way below
-            lengths = np.fromiter(map(len, column), dtype=L.OFFSETS, count=len(column))  # type: ignore[arg-type]
-        except TypeError:
-            column = _checked(column, name)
-            valid = np.fromiter((item is not None for item in column), dtype=np.bool_, count=len(column))
+            data = b"".join(whole)
+        except TypeError:  # a None, or something that is not bytes at all
+            checked = _checked(column, name)
+            valid = np.fromiter((item is not None for item in checked), dtype=np.bool_, count=len(checked))
             if not valid.any():
                 return
             if not valid.all():
                 self.columns |= validity
-                self._add(np.packbits(valid, bitorder="little"))
-            column = [item or b"" for item in column]
-            data = b"".join(column)
-            lengths = np.fromiter(map(len, column), dtype=L.OFFSETS, count=len(column))
+                self._add(np.packbits(valid, bitorder="little").tobytes())
+            whole = [item or b"" for item in checked]
+            data = b"".join(whole)
+        offsets = _offsets(whole, len(data))
+        if offsets is None:  # a memoryview of wider items: its length is not its size in bytes
+            return self.add_bytes([bytes(item) for item in whole], name, present, 0)
         self.columns |= present
-        offsets = _running(lengths)
-        if offsets[-1] != len(data):  # a memoryview of wider items: its length is not its size in bytes
-            return self.add_bytes([bytes(item) for item in column if item is not None], name, present, validity)
-        self._add(offsets)
+        self._add(offsets.tobytes())
         self._add(data)
 
     def add_headers(self, headers: HeaderColumn) -> None:
@@ -151,38 +170,54 @@ class _Body:
         if not counts.any():
             return
         names, values = _split_headers(headers)
-        self._add(_running(counts))
+        self._add(_running(counts).tobytes())
         self._add_plain(names)
         valid = np.fromiter((value is not None for value in values), dtype=np.bool_, count=len(values))
-        self._add(np.packbits(valid, bitorder="little"))
+        self._add(np.packbits(valid, bitorder="little").tobytes())
         self._add_plain([value or b"" for value in values])
         self.columns |= L.COLUMN_HEADERS
 
-    def compressed(self, codec: int) -> list[Buffer]:
-        """Return the whole body as one compressed part, led by its sizes."""
+    def compress(self, codec: int) -> None:
+        """Put one compressed part, led by its sizes, in the place of the columns."""
         plain = b"".join(self.parts)
         packed = compress(codec, plain)
-        return [L.COMPRESSED_SIZES.pack(len(plain), len(packed)) + packed + _PADDING[len(packed) & 7]]
+        self.parts, self.size = [], 0
+        self._add(L.COMPRESSED_SIZES.pack(len(plain), len(packed)) + packed)
 
     def _add_plain(self, column: Sequence[bytes]) -> None:
-        self._add(_running(np.fromiter(map(len, column), dtype=L.OFFSETS, count=len(column))))
+        self._add(_running(np.fromiter(map(len, column), dtype=L.OFFSETS, count=len(column))).tobytes())
         self._add(b"".join(column))
 
-    def _add(self, part: bytes | NDArray[np.generic]) -> None:
-        size = len(part) if isinstance(part, bytes) else part.nbytes
-        self.parts.append(part)  # type: ignore[arg-type]  # any contiguous array is a buffer
+    def _add(self, part: bytes) -> None:
+        size = len(part)
+        self.parts.append(part)
         if size & 7:
             self.parts.append(_PADDING[size & 7])
+            size += -size & 7
+        self.size += size
 
 
-def _running(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+def _offsets(column: Sequence[Any], size: int) -> NDArray[np.int32] | None:
+    """Return the n + 1 offsets of the items, or None when their lengths do not add up to ``size`` bytes."""
+    count = len(column)
+    lengths: NDArray[Any]
+    try:
+        if size > _SHORT * count:
+            raise ValueError
+        lengths = np.frombuffer(bytes(map(len, column)), dtype=np.uint8)
+    except ValueError:
+        lengths = np.fromiter(map(len, column), dtype=L.OFFSETS, count=count)
+    offsets = _running(lengths)
+    return offsets if offsets[-1] == size else None
+
+
+def _running(lengths: NDArray[Any]) -> NDArray[np.int32]:
     """Turn n lengths into n + 1 offsets."""
-    offsets = np.zeros(len(lengths) + 1, dtype=L.OFFSETS)
-    total = np.cumsum(lengths, dtype=np.int64)
-    if len(total) and total[-1] > L.MAX_BATCH_BYTES:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    if offsets[-1] > L.MAX_BATCH_BYTES:
         raise InvalidRecordError("a batch over 2 GiB", hint="give fewer records at once")
-    offsets[1:] = total
-    return offsets
+    return offsets.astype(L.OFFSETS)
 
 
 def _checked(column: Column, name: str) -> list[bytes | None]:
@@ -213,7 +248,7 @@ def checked_header(pair: object, index: int) -> tuple[str, bytes | None]:
     """Return the pair if it is a header. Raises InvalidRecordError, with the record's index, if it is none."""
     match pair:
         case (str() as name, (None | bytes() | bytearray() | memoryview()) as value):
-            return name, value
+            return name, None if value is None else bytes(value)
     raise InvalidRecordError(
         f"header {pair!r} of record {index} is not a (str, bytes or None) pair",
         hint='give headers as [("name", b"value"), ...]',

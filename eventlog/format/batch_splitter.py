@@ -36,7 +36,7 @@ def encode_batches(
 
 def _encode(
     values: Column,
-    stamps: NDArray[np.int64],
+    stamps: NDArray[np.int64] | int,
     keys: Column | None,
     headers: HeaderColumn | None,
     codec: int,
@@ -56,7 +56,7 @@ def _encode(
     for low, high in ((0, middle), (middle, len(values))):
         halves += _encode(
             values[low:high],
-            stamps if len(stamps) == 1 else stamps[low:high],
+            stamps if isinstance(stamps, int) else stamps[low:high],
             None if keys is None else keys[low:high],
             None if headers is None else headers[low:high],
             codec,
@@ -66,9 +66,11 @@ def _encode(
     return halves
 
 
-def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.int64]:
+def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.int64] | int:
+    if type(timestamps_ms) is int and 0 <= timestamps_ms < 2**63:
+        return timestamps_ms
     try:
-        stamps = np.atleast_1d(np.asarray(timestamps_ms))
+        stamps = np.asarray(timestamps_ms)
         if stamps.dtype.kind not in "iu":
             raise TypeError(f"{stamps.dtype} timestamps")
         stamps = stamps.astype(np.int64)
@@ -76,8 +78,8 @@ def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.
         raise InvalidRecordError(
             f"timestamps are whole milliseconds: {error}", hint="int(time.time() * 1000)"
         ) from error
-    if len(stamps) not in (1, count):
-        raise InvalidRecordError(f"{count} values but {len(stamps)} timestamps", hint="give one, or one each")
+    if stamps.shape != (count,):
+        raise InvalidRecordError(f"{count} values but {stamps.size} timestamps", hint="give one for all, or one each")
     if (stamps < 0).any():
         raise InvalidRecordError(f"timestamp {stamps.min()} is negative", hint="milliseconds since the Unix epoch")
     return stamps

@@ -12,7 +12,7 @@ from eventlog.format import layouts as L
 from eventlog.model import Headers
 
 
-class BatchDamage(Exception):
+class BatchDamage(Exception):  # noqa: N818  # a finding, caught within the package; errors are made from it
     """Why some bytes are not the batch that belongs there. Internal: callers add the coordinates."""
 
     def __init__(self, reason: str, position: int | None = None) -> None:
@@ -35,7 +35,7 @@ class BytesColumn(NamedTuple):
         data = bytes(self.data[start:stop])
         width = offsets.item(1) - start
         if width and width * count == stop - start and (np.diff(offsets) == width).all():
-            items = np.frombuffer(data, dtype=f"V{width}").tolist()  # equal widths: one pass in C
+            items: list[bytes | None] = np.frombuffer(data, dtype=f"V{width}").tolist()  # equal widths: one pass in C
         else:
             items = [data[a:b] for a, b in pairwise((offsets - start).tolist())]
         if self.validity is None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _unpack_header = L.HEADER.unpack_from
 _crc = crc32c.crc32c
+_TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 _new_record = partial(tuple.__new__, Record)  # Record(*fields) without the cost of a Python-level constructor
 
 
@@ -94,7 +95,8 @@ class RecordBatch:
     # --- coordinates ---
 
     def __len__(self) -> int:
-        return self._count
+        count: int = self._count
+        return count
 
     @property
     def base_offset(self) -> int:
@@ -123,7 +125,7 @@ class RecordBatch:
     @property
     def timestamp_type(self) -> TimestampType:
         """Who stamped the records."""
-        return TimestampType(bool(self.attributes & L.ATTRIBUTE_LOG_APPEND_TIME))
+        return _TIMESTAMP_TYPES[bool(self.attributes & L.ATTRIBUTE_LOG_APPEND_TIME)]
 
     @property
     def timestamps_ms(self) -> NDArray[np.int64]:
@@ -249,7 +251,7 @@ def _decompressed(codec: int, body: memoryview) -> memoryview:
         raise BatchDamage(f"the compressed body is damaged: {error}") from error
 
 
-def _constant(value: int, count: int, dtype: type[np.integer] = np.int64) -> NDArray[np.integer]:
+def _constant(value: int, count: int, dtype: type[Any] = np.int64) -> NDArray[Any]:
     """An array that repeats one value without storing it again; read-only."""
     return np.broadcast_to(np.array(value, dtype=dtype), count)
 

@@ -63,10 +63,11 @@ class Delivery:
         if home.error is not None:
             raise home.error
         offset = home.base_offset + self.index if home.base_offset >= 0 else -1
-        stamp = home.append_time_ms if home.append_time_ms is not None else self._timestamp_ms()
+        stamp = home.append_time_ms if home.append_time_ms is not None else self.sent_ms()
         return RecordMetadata(home.topic, home.partition, offset, stamp, home.durable)
 
-    def _timestamp_ms(self) -> int:
+    def sent_ms(self) -> int:
+        """Return the record's CreateTime in milliseconds since the epoch."""
         return int(self.stamp * 1000)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -99,7 +100,8 @@ class FullDelivery(Delivery):
     headers: RecordHeaders | None
     timestamp_ms: int
 
-    def _timestamp_ms(self) -> int:
+    def sent_ms(self) -> int:
+        """Return the record's CreateTime in milliseconds since the epoch."""
         return self.timestamp_ms
 
 
@@ -119,7 +121,8 @@ class ManyDelivery(Delivery):
         self.index = len(failed.indices) - 1
         self._last_timestamp = failed.timestamp(self.index)
 
-    def _timestamp_ms(self) -> int:
+    def sent_ms(self) -> int:
+        """Return the last record's CreateTime in milliseconds since the epoch."""
         return self._last_timestamp
 
     def results(self) -> list[RecordMetadata | BaseException]:

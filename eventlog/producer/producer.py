@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eventlog.clock import Clock
@@ -28,12 +28,13 @@ from eventlog.errors import (
 )
 from eventlog.format.batch_encoder import RecordHeaders, checked_header
 from eventlog.format.batch_splitter import checked_sequence
-from eventlog.format.compression import codec_id
+from eventlog.format.compression import codec_id, compress
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Outcome, Part
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer, record_bytes
 from eventlog.serializers import as_bytes, serializer
+from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
@@ -58,6 +59,27 @@ class Producer:
     0
     """
 
+    __slots__ = (  # a dictionary this large would slow the hot path
+        "__weakref__",
+        "_buffers",
+        "_closed",
+        "_codec",
+        "_fast",
+        "_fast_allowed",
+        "_linger",
+        "_lock",
+        "_most_uncounted",
+        "_now",
+        "_placement",
+        "_registry",
+        "_retired",
+        "_serialize_key",
+        "_serialize_value",
+        "_waiting_bytes",
+        "config",
+        "linger_seconds",
+    )  # fmt: skip
+
     def __init__(self, registry: TopicRegistry, config: ProducerConfig, clock: Clock) -> None:
         self.config = config
         self.linger_seconds = config.linger_ms / 1000
@@ -65,9 +87,12 @@ class Producer:
         self._now = clock.time
         self._placement = Placement(config)
         self._codec = codec_id(config.compression_type)
+        compress(self._codec, b"")  # a missing extra is told now, and not to each record
         self._serialize_key = serializer(config.key_serializer, "key")
         self._serialize_value = serializer(config.value_serializer, "value")
         self._buffers: dict[tuple[str, int], RecordBuffer] = {}
+        self._retired: list[RecordBuffer] = []  # of topics that were deleted and made anew
+        self._most_uncounted = config.buffer_memory // (2 * _SMALL)  # plain values of any size that may wait
         self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
         self._fast_allowed = self._may_be_fast()
         self._lock = threading.Lock()
@@ -106,10 +131,12 @@ class Producer:
         and ClosedError. What goes wrong later is the delivery's error.
         """
         # A plain value for a known topic: no lock is taken, and the list is appended to in one atomic step.
-        buffer = self._fast.get(topic)
+        try:
+            buffer = self._fast[topic]
+        except (KeyError, TypeError):
+            return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
         if (
-            buffer is not None
-            and key is None
+            key is None
             and headers is None
             and partition is None
             and timestamp_ms is None
@@ -151,49 +178,73 @@ class Producer:
         return delivery
 
     def _after_slow_send(self, buffer: RecordBuffer, *, keyless: bool) -> None:
-        if self.config.linger_ms == 0 or self.config.batch_size == 0:
+        if self.config.linger_ms == 0 or self.config.batch_size == 0 or self._closed:
             buffer.drain()
             return
         if self._linger is None:
-            with self._lock:
-                if self._linger is None and not self._closed:
-                    self._linger = LingerThread(self)
+            self._start_linger_thread()
         if keyless and self._fast_allowed and len(buffer.records) < buffer.limit:
             self._fast[buffer.partition.topic] = buffer
+            if self._closed:  # looked at behind the store: close() may have come in between
+                self._fast.clear()
         if self._linger is not None:
             self._linger.signal()
         if len(buffer.records) >= buffer.limit:
             self._filled(buffer)
 
+    def _start_linger_thread(self) -> None:
+        with self._lock:
+            if self._linger is None and not self._closed:
+                self._linger = LingerThread(self)
+
     def _filled(self, buffer: RecordBuffer) -> None:
         """Write a full batch here and now, unless that would have to wait for a device or for someone else."""
         if not buffer.is_slow and buffer.try_drain():
             return
+        if buffer.last:
+            buffer.drain()
         if self._linger is not None:
             self._linger.signal()
-        if len(buffer.records) >= _CONGESTED * buffer.limit:
+        if len(buffer.records) >= min(_CONGESTED * buffer.limit, self._most_uncounted):
             self._fast.pop(buffer.partition.topic, None)
 
     def _buffer(self, topic: Topic, number: int) -> RecordBuffer:
         buffer = self._buffers.get((topic.name, number))
         partition = topic.partitions[number]
         if buffer is None or buffer.partition is not partition:  # the topic was deleted and made anew
-            with self._lock:
-                buffer = RecordBuffer(partition, self.config.batch_size, self._codec, self.config.durability)
-                buffer.on_drained = self._drained
-                buffer = self._buffers[topic.name, number] = buffer
+            buffer = self._replace_buffer(topic, number, partition)
         return buffer
 
+    def _replace_buffer(self, topic: Topic, number: int, partition: Partition) -> RecordBuffer:
+        with self._lock:
+            buffer = self._buffers.get((topic.name, number))
+            if buffer is not None and buffer.partition is partition:
+                return buffer  # another thread was here first
+            if buffer is not None:
+                self._retired = [*(retired for retired in self._retired if not retired.is_empty()), buffer]
+            config, most = self.config, max(1, self._most_uncounted)
+            buffer = RecordBuffer(partition, config.batch_size, self._codec, config.durability, most)
+            buffer.on_drained = self._drained
+            self._buffers[topic.name, number] = buffer
+            return buffer
+
+    def _all_buffers(self) -> list[RecordBuffer]:
+        return self._retired + list(self._buffers.values())
+
     def _drained(self, buffer: RecordBuffer, size: int) -> None:
-        """After a batch, the sticky partitioner may move on to another partition."""
+        """After a batch, the sticky partitioner may move on to another partition. After a failure, ``size`` is 0."""
         name = buffer.partition.topic
         if self._fast.get(name) is not buffer:
             return
+        if not size:
+            self._fast.pop(name, None)  # the next send looks the topic up again
+            return
         self._placement.sent(name, size)
-        topic = self._registry.get(name)
-        number = self._placement.keyless(name, len(topic.partitions))
-        if number != buffer.partition.number:
-            self._fast[name] = self._buffer(topic, number)
+        with contextlib.suppress(EventLogError):  # deleted meanwhile: these records were written all the same
+            topic = self._registry.get(name)
+            number = self._placement.keyless(name, len(topic.partitions))
+            if number != buffer.partition.number:
+                self._fast[name] = self._buffer(topic, number)
 
     # --- backpressure ---
 
@@ -222,15 +273,15 @@ class Producer:
             if not self._drain_largest(deadline):
                 raise BufferExhaustedError(
                     f"{waiting} bytes wait to be written, and buffer_memory is {self.config.buffer_memory}",
-                    topic=topic, hint="another process holds the partition, or the device is slow; the record was not taken",
+                    topic=topic, hint="another process holds the partition, or the device is slow; nothing was taken",
                 )  # fmt: skip
         self._waiting_bytes = self._count_waiting() + size
 
     def _count_waiting(self) -> int:
-        return sum(buffer.pending_bytes() for buffer in list(self._buffers.values()))
+        return sum(buffer.pending_bytes() for buffer in self._all_buffers())
 
     def _drain_largest(self, deadline: float) -> bool:
-        largest = max(list(self._buffers.values()), key=lambda buffer: len(buffer.records))
+        largest = max(self._all_buffers(), key=lambda buffer: len(buffer.records))
         return largest.drain(deadline)
 
     # --- whole lists ---
@@ -255,17 +306,17 @@ class Producer:
         self._check_open()
         found = self._registry.get(topic)
         values = _serialized(checked_sequence(values), self._serialize_value)
+        _check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=timestamps_ms)
         if keys is not None:
             keys = [as_bytes(key, "key") for key in _serialized(keys, self._serialize_key)]
-            if len(keys) != len(values):
-                raise InvalidRecordError(
-                    f"{len(values)} values but {len(keys)} keys", topic=topic, hint="one key a value"
-                )
         stamps = int(self._now() * 1000) if timestamps_ms is None else timestamps_ms
         split = self._placement.split(found, values, keys, partition)
         encoded = {
             number: found.partitions[number].encode(
-                *(_chosen(column, places, len(values)) for column in (values, keys, stamps, headers)),
+                _chosen(values, places, len(values)),
+                _chosen(keys, places, len(values)),
+                _chosen(stamps, places, len(values)),
+                _chosen(headers, places, len(values)),
                 self._codec,
             )
             for number, places in split.items()
@@ -284,7 +335,7 @@ class Producer:
     def drain_lingering(self) -> float | None:
         """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
         due: float | None = None
-        for buffer in list(self._buffers.values()):
+        for buffer in self._all_buffers():
             records = buffer.records
             if not records:
                 continue
@@ -309,23 +360,24 @@ class Producer:
         ``timeout`` is in seconds. Raises DeliveryTimeoutError when another process kept a partition locked for so
         long; the records wait on.
         """
+        self._drain_all(timeout, last=False)
+
+    def _drain_all(self, timeout: float | None, *, last: bool) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        for buffer in list(self._buffers.values()):
-            if buffer.records and not buffer.drain(deadline):
+        for buffer in self._all_buffers():
+            if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last):
                 raise DeliveryTimeoutError(
                     f"records were not written within {timeout} s", topic=buffer.partition.topic,
                     partition=buffer.partition.number, hint="another process holds the partition's lock",
                 )  # fmt: skip
 
     def close(self, timeout: float | None = None) -> None:
-        """Write everything that waits, and end. Harmless when closed already."""
-        if self._closed:
-            return
+        """Write everything that waits, and end. Harmless when closed already, and goes on after an interrupt."""
         self._closed = True
         self._fast.clear()
         if self._linger is not None:
             self._linger.stop()
-        self.flush(timeout)
+        self._drain_all(timeout, last=True)
 
     def __enter__(self) -> Producer:
         return self
@@ -343,7 +395,7 @@ class Producer:
         self._linger = None
         self._fast.clear()
         self._waiting_bytes = 0
-        for buffer in self._buffers.values():
+        for buffer in self._all_buffers():
             buffer.after_fork()
 
     def _check_open(self) -> None:
@@ -358,12 +410,32 @@ def _chosen(column: Any, places: Sequence[int], count: int) -> Any:
     return [column[place] for place in places]
 
 
+def _check_lengths(topic: str, count: int, **columns: Any) -> None:
+    for name, column in columns.items():
+        if column is None or (name == "timestamps" and isinstance(column, int)):
+            continue
+        if not hasattr(column, "__len__") or not hasattr(column, "__getitem__"):
+            raise InvalidRecordError(
+                f"{name} are a {type(column).__name__}, not a list", topic=topic, hint="give a list, one item a value"
+            )
+        if len(column) != count:
+            raise InvalidRecordError(
+                f"{count} values but {len(column)} {name}", topic=topic, hint="the columns of one call have one length"
+            )
+
+
 def _serialized(column: Sequence[Any], serialize: Any) -> Sequence[Any]:
     return column if serialize is None else [serialize(item) for item in column]
 
 
 def _checked_headers(headers: Any) -> RecordHeaders | None:
-    return None if headers is None else tuple(checked_header(pair, 0) for pair in headers)
+    if headers is None:
+        return None
+    if not isinstance(headers, Iterable):
+        raise InvalidRecordError(
+            f"headers are a {type(headers).__name__}, not a list", hint='give headers as [("name", b"value"), ...]'
+        )
+    return tuple(checked_header(pair, 0) for pair in headers)
 
 
 def _header_bytes(headers: RecordHeaders | None) -> int:

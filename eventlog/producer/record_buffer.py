@@ -1,8 +1,11 @@
 """Records that wait for their batch to fill, one buffer a partition.
 
 Appending to ``records`` takes no lock: ``list.append`` is one atomic step, and the list is never exchanged for
-another one. Whoever drains it, under the buffer's lock, reads a prefix, writes it, and only then deletes that prefix:
-an interrupt in between leaves the records where they are, and a record that was appended meanwhile stays behind it.
+another one. Whoever drains it, under the buffer's lock, reads a prefix, writes it, notes the result, gives each record
+its outcome, and only then deletes that prefix: an interrupt before the note leaves the records to be written, one after
+it leaves them to be settled, and a record that was appended meanwhile stays behind them.
+
+The lock is taken by ``with`` alone: an interrupt can come between ``acquire()`` and the ``try`` that would release it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError, RecordTooLargeError
+from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.producer.delivery import Callback, Delivery, FullDelivery, Outcome, run_callback
 from eventlog.topics.partition import Partition
@@ -27,18 +30,44 @@ _FIRST_LIMIT = 64  # records, until the first batch has told their size
 class RecordBuffer:
     """The unsent records of one partition."""
 
-    def __init__(self, partition: Partition, batch_size: int, codec: int, durability: str | None) -> None:
+    __slots__ = (  # a dictionary this large would slow the hot path
+        "__weakref__",
+        "_batch_size",
+        "_callbacks",
+        "_callbacks_lock",
+        "_codec",
+        "_durability",
+        "_full_settled",
+        "_lock",
+        "_most",
+        "_stamps_appends",
+        "_unsettled",
+        "full_sent",
+        "is_slow",
+        "last",
+        "limit",
+        "on_drained",
+        "partition",
+        "records",
+    )  # fmt: skip
+
+    def __init__(
+        self, partition: Partition, batch_size: int, codec: int, durability: str | None, most: int = _FIRST_LIMIT
+    ) -> None:
         self.partition = partition
         self.records: list[Delivery] = []
-        self.limit = _FIRST_LIMIT if batch_size else 1
+        self.limit = min(_FIRST_LIMIT, most) if batch_size else 1
+        self.last = False  # the producer was closed: whatever still slips in is written at once
         self.is_slow = (durability or partition.config.durability) == "disk"  # an append waits for the device
         self.full_sent = 0  # records with a key, headers or an own timestamp: counted before they are appended ...
         self._full_settled = 0  # ... and when they are settled; equal means that all that wait are plain values
         self._batch_size = batch_size
+        self._most = most  # records that `limit` may reach: that values are small now says nothing about the next
         self._codec = codec
         self._durability = durability
         self._stamps_appends = partition.config.message_timestamp_type == "LogAppendTime"
         self._lock = threading.Lock()
+        self._unsettled: tuple[list[Delivery], AppendResult | EventLogError] | None = None
         self._callbacks: dict[Delivery, list[Callback]] = {}
         self._callbacks_lock = threading.Lock()
         self.on_drained: Callable[[RecordBuffer, int], None] = lambda buffer, size: None
@@ -47,24 +76,33 @@ class RecordBuffer:
 
     def try_drain(self) -> bool:
         """Write what waits unless someone else is writing, here or in another process; tell if it was written."""
-        if not self._lock.acquire(blocking=False):
+        if self._lock.locked():
             return False
-        try:
-            if self.partition.log.is_busy():
+        with self._lock:
+            if self._is_busy():
                 return False
             self._drain()
-        finally:
-            self._lock.release()
         return True
 
-    def drain(self, deadline: float | None = None) -> bool:
-        """Write what waits; False when the lock could not be had before ``deadline`` (monotonic seconds)."""
-        if not self._acquire(deadline):
-            return False
+    def _is_busy(self) -> bool:
         try:
+            return self.partition.log.is_busy()
+        except (EventLogError, OSError):
+            return False  # the append will tell what is wrong, to those whom it concerns
+
+    def drain(self, deadline: float | None = None, *, last: bool = False) -> bool:
+        """Write what waits; False when the lock could not be had before ``deadline`` (monotonic seconds).
+
+        ``last`` says that the producer ends: a record that slips in later finds the batch full.
+        """
+        while deadline is not None and (self._lock.locked() or self._is_busy()):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_RETRY_PAUSE)
+        with self._lock:
+            if last:
+                self.last, self.limit = True, 0
             self._drain()
-        finally:
-            self._lock.release()
         return True
 
     def write_behind(self, batches: list[EncodedBatch]) -> Outcome:
@@ -77,27 +115,17 @@ class RecordBuffer:
             except EventLogError as error:
                 return Outcome(self.partition.topic, self.partition.number, error=error)
 
-    def _acquire(self, deadline: float | None) -> bool:
-        if deadline is None:
-            return self._lock.acquire()
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            return False
-        while self.partition.log.is_busy():
-            if time.monotonic() >= deadline:
-                self._lock.release()
-                return False
-            time.sleep(_RETRY_PAUSE)
-        return True
-
     def _drain(self) -> None:
         """Write everything that is here now. The caller holds the lock."""
+        if self._unsettled is not None:
+            self._settle()
         records = self.records[:]
         if not records:
             return
         plain = self.full_sent == self._full_settled
         try:
             batches = self._encode(records, plain)
-        except RecordTooLargeError:
+        except EventLogError:
             self._drain_one_by_one(records)
         else:
             self._write(records, batches)
@@ -105,47 +133,43 @@ class RecordBuffer:
     def _write(self, records: list[Delivery], batches: list[EncodedBatch]) -> None:
         """Append; an error becomes the outcome of these records. After an interrupt, unwritten ones stay here."""
         try:
-            result = self.partition.log.append(batches, self._durability)
+            self._unsettled = records, self.partition.log.append(batches, self._durability)
         except EventLogError as error:
-            self._settle(records, Outcome(self.partition.topic, self.partition.number, error=error))
+            self._unsettled = records, error
+            self._settle()
+            self.on_drained(self, 0)
             return
         except BaseException as interrupt:
             written: AppendResult | None = getattr(interrupt, "append_result", None)
             if written is not None:
-                self._settle(records, self._outcome(written))
+                self._unsettled = records, written
             raise
-        self._settle(records, self._outcome(result))
+        self._settle()
         size = sum(batch.size for batch in batches)
-        self.limit = max(1, self._batch_size * len(records) // size)
+        self.limit = 0 if self.last else max(1, min(self._most, self._batch_size * len(records) // size))
         self.on_drained(self, size)
 
     def _drain_one_by_one(self, records: list[Delivery]) -> None:
-        """One record is too large even when it is alone: it fails, and the others are written."""
+        """One record cannot be encoded, as when it is too large even alone: it fails, and the others are written."""
         for record in records:
             try:
                 batches = self._encode([record], plain=type(record) is Delivery)
             except EventLogError as error:
-                self._settle([record], Outcome(self.partition.topic, self.partition.number, error=error))
+                self._unsettled = [record], error
+                self._settle()
             else:
                 self._write([record], batches)
 
     def _encode(self, records: list[Delivery], plain: bool) -> list[EncodedBatch]:
         values = [record.value for record in records]
-        stamps = [record.stamp for record in records]
-        first, last = int(stamps[0] * 1000), int(stamps[-1] * 1000)
         if plain:
-            timestamps = first if first == last else [int(stamp * 1000) for stamp in stamps]
-            return self.partition.encode(values, None, timestamps, None, self._codec)
-        full = [record if isinstance(record, FullDelivery) else None for record in records]
-        keys = [record and record.key for record in full]
-        headers = [record and record.headers for record in full]
+            return self.partition.encode(values, None, _timestamps(records), None, self._codec)
+        keys = [record.key if isinstance(record, FullDelivery) else None for record in records]
+        headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
         return self.partition.encode(
             values,
             keys if any(key is not None for key in keys) else None,
-            [
-                int(stamp * 1000) if record is None else record.timestamp_ms
-                for record, stamp in zip(full, stamps, strict=True)
-            ],
+            [record.sent_ms() for record in records],
             headers if any(headers) else None,
             self._codec,
         )
@@ -156,15 +180,24 @@ class RecordBuffer:
         append_time = result.timestamp_ms if self._stamps_appends else None
         return Outcome(self.partition.topic, self.partition.number, result.base_offset, result.durable, append_time)
 
-    def _settle(self, records: list[Delivery], outcome: Outcome) -> None:
-        """Give each record its outcome, and take the records out of the buffer."""
+    def _settle(self) -> None:
+        """Give each record its outcome, and take the records out of the buffer. May be repeated after an interrupt."""
+        assert self._unsettled is not None
+        records, result = self._unsettled
+        if isinstance(result, EventLogError):
+            outcome = Outcome(self.partition.topic, self.partition.number, error=result)
+        else:
+            outcome = self._outcome(result)
         for index, record in enumerate(records):
             record.index = index
             record.home = outcome
             record.value = None  # who keeps deliveries does not want to keep the values alive
-            if type(record) is FullDelivery:
-                self._full_settled += 1
-        del self.records[: len(records)]
+        count, settled = len(records), self._full_settled
+        if self.full_sent != settled:
+            settled += sum(type(record) is FullDelivery for record in records)
+        self._full_settled = settled  # from here on without a call, so that no interrupt comes in between
+        del self.records[:count]
+        self._unsettled = None
         if self._callbacks:
             self._run_callbacks(records)
 
@@ -173,7 +206,8 @@ class RecordBuffer:
         if not self.drain(None if timeout is None else time.monotonic() + timeout):
             raise DeliveryTimeoutError(
                 f"the record was not written within {timeout} s", topic=self.partition.topic,
-                partition=self.partition.number, hint="another process holds the partition's lock; it may still be written",
+                partition=self.partition.number,
+                hint="another process holds the partition's lock; it may still be written",
             )  # fmt: skip
         if delivery.home is self:
             raise ClosedError("the record belongs to the parent of this process, which writes it")
@@ -195,6 +229,10 @@ class RecordBuffer:
 
     # --- care ---
 
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits, neither to be written nor to be settled."""
+        return not self.records and self._unsettled is None
+
     def pending_bytes(self) -> int:
         """Return the size of the keys and values that wait."""
         return sum(record_bytes(record) for record in self.records[:])
@@ -202,10 +240,17 @@ class RecordBuffer:
     def after_fork(self) -> None:
         """In a forked child: the records are the parent's, who writes them."""
         self._lock = threading.Lock()
+        self._unsettled = None
         self._callbacks_lock = threading.Lock()
         self._callbacks.clear()
         self.records.clear()
         self.full_sent = self._full_settled = 0
+
+
+def _timestamps(records: list[Delivery]) -> int | list[int]:
+    """Return one timestamp if the first and the last record are of the same millisecond, else one each."""
+    first, last = int(records[0].stamp * 1000), int(records[-1].stamp * 1000)
+    return first if first == last else [int(record.stamp * 1000) for record in records]
 
 
 def record_bytes(record: Delivery) -> int:

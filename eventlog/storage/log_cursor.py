@@ -57,14 +57,17 @@ class LogCursor:
             segment = self._segment
             assert segment is not None
         try:
-            batch = RecordBatch(segment.data, self._position, segment.size, log.topic, log.partition, self._check)
+            data, size = segment.view
+            batch = RecordBatch(data, self._position, size, log.topic, log.partition, self._check)
             if batch.header_offset != self._base:
                 raise BatchDamage(f"offset {batch.header_offset} where {self._base} belongs")
         except BatchDamage:
             batch = self._look_again()
-        self._position = batch.position + batch.size
-        self.next_offset = self._base = batch.last_offset + 1
-        return batch if batch.header_offset == offset else batch.from_offset(offset)
+        following = batch.last_offset + 1
+        found = batch if batch.header_offset == offset else batch.from_offset(offset)
+        self._position = batch.position + batch.size  # from here on without a call: no interrupt comes in between
+        self.next_offset = self._base = following
+        return found
 
     def _locate(self, end: int) -> bool:
         """Find the place of ``next_offset``; False when that is the end and nothing is there yet."""
@@ -109,8 +112,9 @@ class LogCursor:
         for attempt in range(_LOOKS_AGAIN):
             self.log.refresh_bases()
             if self.next_offset in self.log.segment_bases(0) and self.next_offset != segment.base_offset:
-                segment = self._segment = self.log.segment(self.next_offset)
-                self._position, self._base = 0, self.next_offset
+                segment.forget()  # who reads a large log from end to end maps one segment at a time
+                segment = self.log.segment(self.next_offset)
+                self._segment, self._position, self._base = segment, 0, self.next_offset
             try:
                 batch = segment.batch_at(self._position, check=self._check)
                 if batch.header_offset == self._base:

@@ -26,6 +26,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from eventlog.config import NEVER, TopicConfig
 from eventlog.errors import (
@@ -37,10 +38,10 @@ from eventlog.errors import (
     UnknownTopicError,
 )
 from eventlog.files.file_lock import FileLock
-from eventlog.files.filesystem import MAX_PARTS, Buffer, translate, translated
+from eventlog.files.filesystem import MAX_PARTS, translate, translated
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
-from eventlog.format.batch_encoder import EncodedBatch
+from eventlog.format.batch_encoder import BatchFields, EncodedBatch
 from eventlog.format.filenames import HEAD, LOCK, LOG, segment_base, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
@@ -55,14 +56,53 @@ from eventlog.storage.tail import Tail
 _flock = fcntl.flock
 _EXCLUSIVE, _UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_UN
 _END, _WRITER, _SLEEPING = L.HEAD_END, L.HEAD_WRITER, L.HEAD_SLEEPING
+_pack_prefix = L.PREFIX.pack
 _pack_slot = L.END_SLOT.pack_into
+_LENGTH_START, _MAGIC, _MAX_RELATIVE_OFFSET = L.LENGTH_START, L.MAGIC, L.MAX_RELATIVE_OFFSET
 _SLOT_BYTES = tuple(slot * 8 for slot in L.HEAD_SLOTS)
+_OTHER_SLOT = _SLOT_BYTES[0] ^ _SLOT_BYTES[1]
 _new_result = partial(tuple.__new__, AppendResult)
+_NOBODY = -1  # no writer's identity
 _every_log: weakref.WeakSet[PartitionLog] = weakref.WeakSet()
 
 
 class PartitionLog:
     """The files of one partition. Safe for any number of threads, processes, and forks."""
+
+    __slots__ = (  # a dictionary this large would slow the hot path
+        "__weakref__",
+        "_active",
+        "_active_fd",
+        "_bases",
+        "_closed",
+        "_flusher",
+        "_flushes",
+        "_fs",
+        "_index_interval",
+        "_last_slot",
+        "_lock",
+        "_lock_fd",
+        "_mutex",
+        "_page",
+        "_pwrite",
+        "_pwritev",
+        "_segment_bytes",
+        "_segment_ms",
+        "_segments",
+        "_stamps_appends",
+        "_tail",
+        "_token",
+        "_words",
+        "config",
+        "context",
+        "directory",
+        "has_written",
+        "head",
+        "partition",
+        "recently_used",
+        "recovery",
+        "topic",
+    )  # fmt: skip
 
     def __init__(self, context: LogContext, directory: str, topic: str, partition: int, config: TopicConfig) -> None:
         self.directory = directory
@@ -72,23 +112,29 @@ class PartitionLog:
         self.context = context
         self.recently_used = True
         self._fs = context.fs
+        self._pwrite = context.fs.pwrite
         self._pwritev = context.fs.pwritev
         self._mutex = threading.Lock()
         self._lock = FileLock(context.fs, os.path.join(directory, LOCK), readonly=context.readonly)
         self._lock_fd = -1
-        self._token = _new_token()
+        self._token = _NOBODY
         self._active: ActiveSegment | None = None
         self._closed = False
         self.has_written = False
+        self._active_fd = -1
+        self._index_interval = config.index_interval_bytes
+        self._segment_bytes = config.segment_bytes
+        self._segment_ms = config.segment_ms
         self._stamps_appends = config.message_timestamp_type == "LogAppendTime"
-        self._has_flush_policy = config.flush_messages != NEVER or config.flush_ms != NEVER
+        self._flushes = config.durability == "disk" or config.flush_messages != NEVER or config.flush_ms != NEVER
         self._segments: dict[int, Segment] = {}
         self._bases: list[int] = []
         self.recovery: RecoveryReport | None = None
         self.head = self._attach()
         self._words = self.head.words
+        self._page = self.head.page
         self._tail = Tail(self.head.end_state(), config.index_interval_bytes)
-        self._next_slot = 0
+        self._last_slot = _SLOT_BYTES[0]  # where the end was published last
         self._flusher = Flusher(self)
         _every_log.add(self)
 
@@ -150,7 +196,7 @@ class PartitionLog:
         return True
 
     def _release(self) -> None:
-        self._token = _new_token()  # the next append takes over anew, and opens what it needs
+        self._token = _NOBODY  # the next append takes over anew, and opens what it needs
         self._lock.close()
         self._lock_fd = -1
         if self._active is not None:
@@ -168,75 +214,85 @@ class PartitionLog:
     # --- appending ---
 
     def append(self, batches: Sequence[EncodedBatch], durability: str | None = None) -> AppendResult:
-        """Append the batches, all or none, and return where they landed.
+        """Append the batches, all or none, and return where they landed; raises as `append_batch` does."""
+        return self.append_batch(batches[0], durability, batches if len(batches) > 1 else None)
+
+    def append_batch(  # noqa: C901, PLR0915  # see the comment on its shape below
+        self, fields: BatchFields, durability: str | None = None, several: Sequence[EncodedBatch] | None = None
+    ) -> AppendResult:
+        """Append one batch, given as the fields of an `EncodedBatch`; or ``several`` at once, all or none.
 
         Raises LogFullError when no space is left (nothing was written; the same call succeeds later),
         UnknownTopicError when the topic was deleted, and StorageError when the device failed. An interrupt
         (KeyboardInterrupt, MemoryError) leaves the partition usable, and says in a note whether the records were
         written.
         """
-        # Written in one piece and without a context manager for the flock: one record costs a few microseconds in
-        # all, and each call adds tens of nanoseconds. The flock is taken inside the try, so that no interrupt can
-        # come between taking it and the finally; freeing it when it was not taken is harmless.
-        base = end = timestamp = -1
+        # In one piece and without a context manager for the flock: a record costs two microseconds in all, half of
+        # them in the kernel, and every call or object adds tens of nanoseconds. The flock is taken inside the try,
+        # so that no interrupt comes between taking it and the finally; freeing it untaken is harmless.
+        base = end = published = timestamp = -1
         try:
             with self._mutex:
                 try:
                     if self._lock_fd < 0:
-                        self._refuse_unless_writable()
-                        self._lock_fd = self._lock.fd
+                        self._open_lock()
                     _flock(self._lock_fd, _EXCLUSIVE)
                     words, tail = self._words, self._tail
                     if words.item(_WRITER) != self._token:
                         self._take_over()
                     if self._stamps_appends:
-                        batches = self._stamped(batches)
-                    base = next_offset = tail.end_offset
-                    size = 0
-                    parts: list[Buffer] = []
-                    for batch in batches:
-                        parts += batch.stamp(next_offset)
-                        next_offset += batch.count
-                        size += batch.size
-                        timestamp = max(timestamp, batch.max_timestamp)
-                    self._roll_if_due(size, next_offset, timestamp)
-                    if len(parts) > MAX_PARTS:
-                        parts = [b"".join(parts)]
-                    position = tail.position
-                    written = self._pwritev(self._active.fd, parts, position)  # type: ignore[union-attr]
+                        several = self._stamped(several or [EncodedBatch(*fields)])
+                    self.recently_used = True
+                    base, position = tail.end_offset, tail.position
+                    if several is None:
+                        parts, checksum, size, count, base_timestamp, timestamp = fields
+                        prefix = _pack_prefix(base, size - _LENGTH_START, 0, _MAGIC, checksum)
+                        data: Any = prefix + parts if type(parts) is bytes else [prefix, *parts]
+                    else:
+                        data, size, count, timestamp = _joined(several, base)
+                    if (
+                        position + size > self._segment_bytes
+                        or timestamp - tail.first_timestamp > self._segment_ms
+                        or base + count - tail.segment_base > _MAX_RELATIVE_OFFSET
+                    ) and position:
+                        self._roll()
+                        position = 0
+                    if type(data) is bytes:
+                        written = self._pwrite(self._active_fd, data, position)
+                    else:
+                        written = self._pwritev(self._active_fd, data, position)
                     if written != size:
-                        self._write_rest(parts, written, position)
-                    next_offset = base
-                    for batch in batches:
-                        next_offset += batch.count
-                        tail.add(batch.size, next_offset, batch.base_timestamp, batch.max_timestamp)
-                    if tail.due_offset_entries or tail.due_time_entries:
+                        self._write_rest(data, written, position)
+                    end = base + count
+                    if several is not None:
+                        _add_all(tail, several)
+                    elif position - tail.last_indexed >= self._index_interval or timestamp > tail.max_timestamp:
+                        tail.add(size, end, base_timestamp, timestamp)
+                    else:  # all that is left of `Tail.add` when there is nothing to note
+                        tail.position = position + size
+                        tail.end_offset = end
+                    if tail.due_offset_entries:
                         self._active.append_due(tail.state(), *tail.take_due())  # type: ignore[union-attr]
-                    slot = self._next_slot
+                    self._last_slot = slot = self._last_slot ^ _OTHER_SLOT
                     _pack_slot(
-                        self.head.page, _SLOT_BYTES[slot], next_offset, tail.segment_base, tail.position,
+                        self._page, slot, end, tail.segment_base, tail.position,
                         tail.last_indexed, tail.index_entries, tail.time_entries, tail.max_timestamp,
                         tail.last_time_indexed, tail.first_timestamp,
                     )  # fmt: skip
-                    end = next_offset
-                    words[_END] = end
-                    self._next_slot = 1 - slot
+                    words[_END] = published = end  # no interrupt comes between the two
                 except BaseException:
-                    self._token = _new_token()  # the next append looks at the head again, and tidies up
+                    self._token = _NOBODY  # the next append looks at the head again, and tidies up
                     raise
                 finally:
                     if self._lock_fd >= 0:
                         _flock(self._lock_fd, _UNLOCK)
             if words.item(_SLEEPING) > base:
                 wake(words, _END)
-            if (durability or self.config.durability) == "disk":
-                self._flusher.sync_to(end)
-                return _new_result((base, end - 1, timestamp, True))
-            if self._has_flush_policy and self._flusher.is_due(end):
-                self._flusher.sync_to(end)
-            return _new_result((base, end - 1, timestamp, False))
+            if durability != "disk" and not self._flushes:
+                return _new_result((base, end - 1, timestamp, False))
+            return self._acknowledge(base, end, timestamp, durability)
         except BaseException as error:
-            self._explain(error, base, end, timestamp)
+            self._explain(error, base, published, timestamp)
             raise
 
     def _take_over(self) -> None:
@@ -257,20 +313,21 @@ class PartitionLog:
             )  # fmt: skip
         self._active.tidy(state)
         self._tail.load(state)
-        self._next_slot = 1 - self.head.slot_in_force()
+        self._last_slot = _SLOT_BYTES[self.head.slot_in_force()]
         self.has_written = True
-        words[_WRITER] = self._token
+        token = _new_token()
+        words[_WRITER] = self._token = token
 
     def _refuse_unless_writable(self) -> None:
+        if self._words.item(_END) == L.END_DELETED:
+            raise self._unknown_topic()
         if self._closed:
-            raise ClosedError("the log is closed", topic=self.topic, partition=self.partition)
+            raise ClosedError("the log is closed", topic=self.topic, partition=self.partition, hint="open it again")
         if self.context.readonly:
             raise ReadOnlyLogError(
                 "the log was opened for reading only", path=self.directory, topic=self.topic,
                 partition=self.partition, hint="open it where its directory can be written",
             )  # fmt: skip
-        if self._words.item(_END) == L.END_DELETED:
-            raise self._unknown_topic()
         if self._words.item(_WRITER) == L.WRITER_POISONED:
             raise self.poisoned_error()
 
@@ -279,20 +336,16 @@ class PartitionLog:
         if self._active is not None:
             self._active.close()
         self._active = opened
+        self._active_fd = opened.fd
         self.context.open_files.add(self)
 
     def _stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
         now = int(self.context.clock.time() * 1000)
         return [batch.with_append_time(now) for batch in batches]
 
-    def _roll_if_due(self, size: int, end_offset: int, timestamp: int) -> None:
-        tail, config = self._tail, self.config
-        if (
-            tail.position + size > config.segment_bytes
-            or timestamp - tail.first_timestamp > config.segment_ms
-            or end_offset - tail.segment_base > L.MAX_RELATIVE_OFFSET
-        ) and tail.position:
-            self._roll()
+    def _open_lock(self) -> None:
+        self._refuse_unless_writable()
+        self._lock_fd = self._lock.fd
 
     def _roll(self) -> None:
         """Seal the active segment and begin the next one; see the module's docstring for the crash cases."""
@@ -303,16 +356,26 @@ class PartitionLog:
         active.cut_indexes(tail.state())
         bases = self.segment_bases(tail.segment_base)
         for base in bases[-2:-1]:
-            self._flusher.sync_sealed(base)
+            try:
+                self._flusher.sync_sealed(base)
+            except OSError:  # never to be tried again
+                self._poison_locked()
+                raise
         remove_segment_files(self._fs, self.directory, tail.end_offset)
         tail.begin_segment()
         self._open_active(tail.segment_base, create=True)
 
-    def _write_rest(self, parts: list[Buffer], written: int, position: int) -> None:
+    def _write_rest(self, data: bytes | list[bytes], written: int, position: int) -> None:
         """Go on after a short write: a full disk shows itself now, and nothing was published."""
-        assert self._active is not None
-        rest = b"".join(parts)[written:]
-        self._fs.write_all(self._active.fd, [rest], position + written)
+        whole = data if isinstance(data, bytes) else b"".join(data)
+        self._fs.write_all(self._active_fd, [whole[written:]], position + written)
+
+    def _acknowledge(self, base: int, end: int, timestamp: int, durability: str | None) -> AppendResult:
+        """Flush first, if the caller or the topic asks for it."""
+        on_disk = (durability or self.config.durability) == "disk"
+        if on_disk or self._flusher.is_due(end):
+            self._flusher.sync_to(end)
+        return AppendResult(base, end - 1, timestamp, on_disk)
 
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
         """Translate an operating system's error; tell an interrupted caller what became of the records."""
@@ -322,18 +385,27 @@ class PartitionLog:
             raise translate(error, self.directory) from error
         if not isinstance(error, Exception) or isinstance(error, MemoryError):
             outcome = "were not written"
-            if end >= 0 and self._words.item(_END) >= end:
+            if end >= 0:
                 outcome = f"were written at offsets {base} to {end - 1}"
                 error.append_result = AppendResult(base, end - 1, timestamp, False)  # type: ignore[attr-defined]
             error.add_note(f"eventlog: the records of this append to {self.topic}-{self.partition} {outcome}")
 
     def is_busy(self) -> bool:
         """Tell whether someone else, here or in another process, is writing to the partition right now."""
-        if self._mutex.locked():
+        # Under the mutex: or else the unlocking here would free the flock that an append here has just taken. Not
+        # by waiting for it: its holder may be waiting for another process.
+        if not self._mutex.acquire(blocking=False):
             return True
-        if not self._lock.acquire(blocking=False):
-            return True
-        self._lock.release()
+        try:
+            fd = self._lock.fd
+            try:
+                _flock(fd, _EXCLUSIVE | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                _flock(fd, _UNLOCK)  # harmless when it was not taken
+        finally:
+            self._mutex.release()
         return False
 
     # --- durability ---
@@ -346,8 +418,11 @@ class PartitionLog:
     def poison(self) -> None:
         """Refuse all further writes, in every process, until the partition is reopened."""
         with self._mutex, self._lock:
-            self._words[_WRITER] = L.WRITER_POISONED
-            self._token = _new_token()
+            self._poison_locked()
+
+    def _poison_locked(self) -> None:
+        self._words[_WRITER] = L.WRITER_POISONED
+        self._token = _NOBODY
 
     def poisoned_error(self) -> StorageError:
         """Return the error that a poisoned partition answers with."""
@@ -388,7 +463,8 @@ class PartitionLog:
         """Return the segment of this base offset."""
         segment = self._segments.get(base_offset)
         if segment is None:
-            segment = Segment(self._fs, self.directory, base_offset, self.topic, self.partition)
+            on_map = partial(self.context.open_files.add, self)
+            segment = Segment(self._fs, self.directory, base_offset, self.topic, self.partition, on_map)
             self._segments[base_offset] = segment
         return segment
 
@@ -422,6 +498,23 @@ class PartitionLog:
 
     def _unknown_topic(self) -> UnknownTopicError:
         return UnknownTopicError("the topic does not exist (any more)", topic=self.topic, partition=self.partition)
+
+
+def _joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[bytes], int, int, int]:
+    """Return several batches as parts to write, and their size, their number of records, their largest timestamp."""
+    parts: list[bytes] = []
+    count = 0
+    for batch in batches:
+        parts += batch.stamp(base_offset + count)
+        count += batch.records
+    if len(parts) > MAX_PARTS:
+        parts = [b"".join(parts)]
+    return parts, sum(batch.size for batch in batches), count, max(batch.max_timestamp for batch in batches)
+
+
+def _add_all(tail: Tail, batches: Sequence[EncodedBatch]) -> None:
+    for batch in batches:
+        tail.add(batch.size, tail.end_offset + batch.records, batch.base_timestamp, batch.max_timestamp)
 
 
 def _new_token() -> int:

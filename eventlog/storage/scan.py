@@ -62,6 +62,7 @@ def scan_segment(segment: Segment, tail: Tail, stop_offset: int | None = None) -
 
 def bytes_behind(segment: Segment, position: int) -> int:
     """Return how many bytes from ``position`` on are not just trailing zeros."""
-    rest = np.frombuffer(segment.data, np.uint8, max(0, segment.size - position), min(position, segment.size))
+    data, size = segment.view
+    rest = np.frombuffer(data, np.uint8, max(0, size - position), min(position, size))
     nonzero = np.flatnonzero(rest)
     return int(nonzero[-1]) + 1 if len(nonzero) else 0

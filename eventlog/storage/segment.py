@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ _walk_header = struct.Struct(">qi4xB6xi").unpack_from  # base offset, length, ma
 _WALK_BYTES = 27
 
 
+_NOTHING = (memoryview(b""), 0)
+
+
 class Place(NamedTuple):
     """A batch's place: its position, and the offset that it begins with."""
 
@@ -36,7 +39,15 @@ class Segment:
     and whoever writes overwrites them.
     """
 
-    def __init__(self, fs: FileSystem, directory: str, base_offset: int, topic: str, partition: int) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: str,
+        base_offset: int,
+        topic: str,
+        partition: int,
+        on_map: Callable[[], None] = lambda: None,
+    ) -> None:
         self.base_offset = base_offset
         self.path = os.path.join(directory, segment_name(base_offset, LOG))
         self.offset_index = OffsetIndex(fs, os.path.join(directory, segment_name(base_offset, INDEX)))
@@ -44,33 +55,46 @@ class Segment:
         self.topic = topic
         self.partition = partition
         self._fs = fs
-        self.data = memoryview(b"")
-        self.size = 0  # bytes of `data` that the file is known to have: past it lies SIGBUS
-        self._mapped_bytes = 0
+        self._on_map = on_map
+        self.view = _NOTHING  # the mapping, and the bytes of it that the file is known to have: past them lies SIGBUS
         self.indexes_checked = False
 
     def refresh(self) -> int:
         """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
         fd = self._fs.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            size = self._fs.size(fd)
-            if size > self._mapped_bytes:
+            size, data = self._fs.size(fd), self.view[0]
+            if size > len(data):
                 room = max(_RESERVE, 1 << (size.bit_length() + 1))
-                self.data = memoryview(self._fs.map_readonly(fd, room))  # type: ignore[arg-type]  # an array is a buffer
-                self._mapped_bytes = room
-            self.size = size
+                data = memoryview(self._fs.map_readonly(fd, room))  # type: ignore[arg-type]  # an array is a buffer
+                self._on_map()
+            self.view = data, size  # in one step: other threads read here
         finally:
             self._fs.close(fd)
         return size
 
+    @property
+    def data(self) -> memoryview:
+        """The mapping, of which only the first ``size`` bytes may be touched."""
+        return self.view[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the file is known to have."""
+        return self.view[1]
+
     def batch_at(self, position: int, *, check: bool = True) -> RecordBatch:
         """Return the batch at ``position``. Raises BatchDamage when none lies there whole."""
         try:
-            return RecordBatch(self.data, position, self.size, self.topic, self.partition, check)
+            return RecordBatch(*self._from(position), self.topic, self.partition, check)
         except BatchDamage:
             if self.refresh() == 0:
                 raise
-        return RecordBatch(self.data, position, self.size, self.topic, self.partition, check)
+        return RecordBatch(*self._from(position), self.topic, self.partition, check)
+
+    def _from(self, position: int) -> tuple[memoryview, int, int]:
+        data, size = self.view
+        return data, position, size
 
     def place_of(self, offset: int, index_entries: int | None = None) -> Place:
         """Find the batch that holds ``offset``, from the nearest index entry that the segment confirms.
@@ -96,9 +120,12 @@ class Segment:
         """
         before = position
         while True:
-            if position + L.HEADER_BYTES > self.size and position + L.HEADER_BYTES > self.refresh():
-                raise self._damage_on_the_way("the file ends before the offset", before, position)
-            base, length, magic, last_delta = _walk_header(self.data, position)
+            data, size = self.view
+            if position + L.HEADER_BYTES > size:
+                if position + L.HEADER_BYTES > self.refresh():
+                    raise self._damage_on_the_way("the file ends before the offset", before, position)
+                continue
+            base, length, magic, last_delta = _walk_header(data, position)
             if magic != L.MAGIC or length < L.HEADER_BYTES - L.LENGTH_START or last_delta < 0:
                 raise self._damage_on_the_way("no batch begins where one should", before, position)
             if base != expected:
@@ -124,9 +151,10 @@ class Segment:
         """
         self.refresh()
         position += -position % L.ALIGNMENT
-        if position >= self.size:
+        data, size = self.view
+        if position >= size:
             return None
-        window = np.frombuffer(self.data, np.uint8, self.size - position, position)
+        window = np.frombuffer(data, np.uint8, size - position, position)
         candidates = np.flatnonzero(window[L.MAGIC_POSITION :: L.ALIGNMENT] == L.MAGIC)
         for candidate in candidates.tolist():
             try:
@@ -149,6 +177,6 @@ class Segment:
 
     def forget(self) -> None:
         """Drop the mappings; batches that callers hold keep theirs."""
-        self.data, self.size, self._mapped_bytes = memoryview(b""), 0, 0
+        self.view = _NOTHING
         self.offset_index.forget()
         self.time_index.forget()

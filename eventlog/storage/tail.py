@@ -49,7 +49,8 @@ class Tail:
         position = self.position
         if position == 0:
             self.first_timestamp = base_timestamp
-        self.max_timestamp = max(self.max_timestamp, max_timestamp)
+        if max_timestamp > self.max_timestamp:  # noqa: PLR1730  # max() costs a call, on every append
+            self.max_timestamp = max_timestamp
         if position - self.last_indexed >= self._interval and position:
             self._index(position, end_offset)
         self.position = position + size

@@ -19,7 +19,7 @@ from eventlog.storage.time_search import first_at_or_after
 from eventlog.storage.verification import PartitionReport, verify_partition
 from eventlog.topics.topic_files import TopicFiles
 
-_SMALL = 64  # bytes that a batch of one record needs beside its value, rounded up
+_SINGLE_OVERHEAD = 128  # bytes that a batch of one record needs beside its value, rounded up
 
 
 class Partition:
@@ -43,8 +43,8 @@ class Partition:
         self._opened: PartitionLog | None = None
         self.config = config = files.config
         self._max_bytes = config.max_message_bytes
-        self._single_max = config.max_message_bytes - 2 * _SMALL
-        self._codec = 0 if config.compression_type == "producer" else codec_id(config.compression_type)
+        self._codec = None if config.compression_type == "producer" else codec_id(config.compression_type)
+        self._single_max = -1 if self._codec else config.max_message_bytes - _SINGLE_OVERHEAD
         self._time = files.context.clock.time
 
     @property
@@ -75,12 +75,11 @@ class Partition:
         Raises SerializationError for a value that is not bytes or None, InvalidRecordError for columns that do not
         fit together, RecordTooLargeError, LogFullError, ReadOnlyLogError, UnknownTopicError and StorageError.
         """
-        log = self._opened or self.log
-        if keys is None and headers is None and timestamps_ms is None and len(values) == 1:
+        if keys is None and headers is None and timestamps_ms is None and type(values) is list and len(values) == 1:
             value = values[0]  # the shortest way for the most frequent call
-            if type(value) is bytes and len(value) <= self._single_max and not self._codec and type(values) is list:
-                return log.append((encode_one(value, int(self._time() * 1000)),), durability)
-        return log.append(self.encode(values, keys, timestamps_ms, headers), durability)
+            if type(value) is bytes and len(value) <= self._single_max and self._opened is not None:
+                return self._opened.append_batch(encode_one(value, int(self._time() * 1000)), durability)
+        return self.log.append(self.encode(values, keys, timestamps_ms, headers), durability)
 
     def encode(
         self,
@@ -96,7 +95,7 @@ class Partition:
             int(self._time() * 1000) if timestamps_ms is None else timestamps_ms,
             keys,
             headers,
-            codec=self._codec or codec,
+            codec=codec if self._codec is None else self._codec,
             max_bytes=self._max_bytes,
         )
 

@@ -73,7 +73,7 @@ class TopicRegistry:
         """Return the topic. Raises UnknownTopicError when there is none, InvalidTopicError for an illegal name."""
         if self._known_version != self._session.metadata_version:
             self._look_again()
-        topic = self._known.get(name)
+        topic = self._known.get(name) if isinstance(name, str) else None  # type: ignore[redundant-expr]  # callers err
         return topic if topic is not None else self._find(name)
 
     def names(self) -> list[str]:

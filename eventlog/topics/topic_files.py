@@ -56,6 +56,11 @@ class TopicFiles:
             raise CorruptMetadataError("fields are missing or unknown", path=path, topic=name) from error
 
     def open_partition(self, number: int) -> PartitionLog:
-        """Open a partition's log; its directory is made if this is its first use."""
+        """Open a partition's log; its directory is made if this is its first use.
+
+        Raises UnknownTopicError when the topic was deleted, also when another one of its name lies there now.
+        """
         path = os.path.join(self.directory, str(number))
+        if self.read(self.context, self.directory, self.name).topic_id != self.topic_id:
+            raise UnknownTopicError("the topic was deleted, and made anew", topic=self.name, partition=number)
         return PartitionLog(self.context, path, self.name, number, self.config)
