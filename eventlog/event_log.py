@@ -45,7 +45,7 @@ class EventLog:
         max_open_partitions: int = MAX_OPEN_PARTITIONS,
         readonly: bool = False,
     ) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = os.path.abspath(os.fsdecode(path))
         fs = filesystem or FileSystem()
         self.readonly = _prepare(fs, self.path, readonly=readonly)
         with translated(self.path):
@@ -133,6 +133,7 @@ class EventLog:
             if not self.readonly:
                 self.flush()
         finally:
+            self._context.closed = True
             self._registry.close()
             self._session.close()
 
@@ -158,7 +159,7 @@ class EventLog:
 def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
     if os.path.exists(path) and not os.path.isdir(path):
-        raise NotALogError("not a directory", path=path)
+        raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
     if readonly and not fs.exists(os.path.join(path, LOG_META)):
         raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
     with translated(path):
@@ -173,12 +174,15 @@ def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     readonly = readonly or not os.access(path, os.W_OK)
     if not fs.exists(meta):
         _create(fs, path, meta)
-    read_checkpoint(fs, meta, "log")
+    with translated(meta):
+        read_checkpoint(fs, meta, "log")
     return readonly
 
 
 def _create(fs: FileSystem, path: str, meta: str) -> None:
-    foreign = [name for name in fs.listdir(path) if name not in _BEFORE_A_LOG and not name.endswith(".tmp")]
+    with translated(path):
+        names = fs.listdir(path)
+    foreign = [name for name in names if name not in _BEFORE_A_LOG and not name.endswith(".tmp")]
     if foreign and LOG_META not in foreign:
         raise NotALogError(
             f"the directory holds {foreign[0]!r} but no {LOG_META}", path=path,

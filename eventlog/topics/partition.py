@@ -169,6 +169,10 @@ class Partition:
 
     # --- care ---
 
+    def after_fork(self) -> None:
+        """Start with a free lock in a forked child."""
+        self._opening = threading.Lock()
+
     @property
     def recovery(self) -> RecoveryReport | None:
         """What recovery found when this process opened the partition; None when there was nothing to recover."""

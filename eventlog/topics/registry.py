@@ -23,6 +23,7 @@ import uuid
 
 from eventlog.config import TopicConfig
 from eventlog.errors import (
+    ClosedError,
     InvalidPartitionsError,
     InvalidTopicError,
     ReadOnlyLogError,
@@ -194,8 +195,13 @@ class TopicRegistry:
         self._fs.remove_tree(doomed)
 
     def _refuse_readonly(self) -> None:
+        if self._context.closed:
+            raise ClosedError("the log is closed", path=self._directory, hint="open it again")
         if self._context.readonly:
-            raise ReadOnlyLogError("the log was opened for reading only", path=self._directory)
+            raise ReadOnlyLogError(
+                "the log was opened for reading only", path=self._directory,
+                hint="open it where its directory can be written",
+            )  # fmt: skip
 
     # --- closing ---
 
@@ -210,8 +216,10 @@ class TopicRegistry:
         self._root_lock.close()
 
     def after_fork(self) -> None:
-        """Start with a free lock in a forked child."""
+        """Start with free locks in a forked child."""
         self._mutex = threading.RLock()
+        for topic in self.used_topics():
+            topic.partitions.after_fork()
 
 
 def _check_count(partitions: object, name: str) -> None:

@@ -54,6 +54,12 @@ class Partitions(Sequence[Partition]):
         with self._making:
             return self._made.setdefault(number, Partition(self._files, number))
 
+    def after_fork(self) -> None:
+        """Start with free locks in a forked child."""
+        self._making = threading.Lock()
+        for partition in self.made():
+            partition.after_fork()
+
     def made(self) -> list[Partition]:
         """Return the partitions that were used so far."""
         return list(self._made.values())

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from eventlog.config import TopicConfig
-from eventlog.errors import CorruptMetadataError, EventLogError, UnknownTopicError
+from eventlog.errors import ClosedError, CorruptMetadataError, EventLogError, UnknownTopicError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.format.filenames import TOPIC_META
 from eventlog.storage.context import LogContext
@@ -58,9 +58,15 @@ class TopicFiles:
     def open_partition(self, number: int) -> PartitionLog:
         """Open a partition's log; its directory is made if this is its first use.
 
-        Raises UnknownTopicError when the topic was deleted, also when another one of its name lies there now.
+        Raises UnknownTopicError when the topic was deleted, also when another one of its name lies there now, and
+        ClosedError when the log was closed.
         """
+        if self.context.closed:
+            raise ClosedError("the log is closed", topic=self.name, partition=number, hint="open it again")
         path = os.path.join(self.directory, str(number))
         if self.read(self.context, self.directory, self.name).topic_id != self.topic_id:
-            raise UnknownTopicError("the topic was deleted, and made anew", topic=self.name, partition=number)
+            raise UnknownTopicError(
+                "the topic was deleted, and made anew", topic=self.name, partition=number,
+                hint="get the new one with log.topic()",
+            )  # fmt: skip
         return PartitionLog(self.context, path, self.name, number, self.config)
