@@ -75,6 +75,16 @@ def _checksum(parts: list[bytes]) -> int:
     return checksum
 
 
+def joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[bytes], int, int, int]:
+    """Return several batches as parts to write, and their size, their number of records, their largest timestamp."""
+    parts: list[bytes] = []
+    count = 0
+    for batch in batches:
+        parts += batch.stamp(base_offset + count)
+        count += batch.records
+    return parts, sum(batch.size for batch in batches), count, max(batch.max_timestamp for batch in batches)
+
+
 @lru_cache(maxsize=2)
 def _one_trailer(timestamp_ms: int) -> bytes:
     """Return the trailer of a single record's batch: within a millisecond, the same bytes serve all."""

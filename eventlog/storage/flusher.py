@@ -84,7 +84,7 @@ class Flusher:
             head.set_recovery_point(state)
 
     def _sync_segments(self, durable: int, state: EndState) -> None:
-        bases = [base for base in self._log.segment_bases(state.segment_base) if base <= state.segment_base]
+        bases = [base for base in self._log.segments.bases(state.segment_base) if base <= state.segment_base]
         first = max(0, bisect_right(bases, durable) - 1)
         for base in bases[first:-1]:
             self.sync_sealed(base)

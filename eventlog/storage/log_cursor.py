@@ -80,11 +80,11 @@ class LogCursor:
         if offset == end:
             return False
         state = log.head.end_state()
-        bases = log.segment_bases(state.segment_base)
+        bases = log.segments.bases(state.segment_base)
         at = max(0, bisect_right(bases, offset) - 1)
         if not bases:
             raise self._damage("the segment is missing", "", 0)
-        segment = log.segment(bases[at])
+        segment = log.segments[bases[at]]
         active = segment.base_offset == state.segment_base
         if not active:
             log.ensure_indexes(segment)
@@ -110,10 +110,10 @@ class LogCursor:
         segment = self._segment
         assert segment is not None
         for attempt in range(_LOOKS_AGAIN):
-            self.log.refresh_bases()
-            if self.next_offset in self.log.segment_bases(0) and self.next_offset != segment.base_offset:
+            self.log.segments.refresh()
+            if self.next_offset in self.log.segments.bases(0) and self.next_offset != segment.base_offset:
                 segment.forget()  # who reads a large log from end to end maps one segment at a time
-                segment = self.log.segment(self.next_offset)
+                segment = self.log.segments[self.next_offset]
                 self._segment, self._position, self._base = segment, 0, self.next_offset
             try:
                 batch = segment.batch_at(self._position, check=self._check)
@@ -132,7 +132,7 @@ class LogCursor:
     def _damage(self, reason: str, path: str, position: int, segment: Segment | None = None) -> Exception:
         """Return the error for damage at ``next_offset``, with the first offset that can be read behind it."""
         end = self.log.end_offset
-        later = [base for base in self.log.segment_bases(None) if base > self.next_offset]
+        later = [base for base in self.log.segments.bases() if base > self.next_offset]
         next_offset = min([end, *later])
         following = None
         if segment is not None:

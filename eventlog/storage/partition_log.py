@@ -38,19 +38,18 @@ from eventlog.errors import (
     UnknownTopicError,
 )
 from eventlog.files.file_lock import FileLock
-from eventlog.files.filesystem import MAX_PARTS, translate, translated
+from eventlog.files.filesystem import MAX_PARTS, translate
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
-from eventlog.format.batch_encoder import BatchFields, EncodedBatch
-from eventlog.format.filenames import HEAD, LOCK, LOG, segment_base, segment_name
+from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
+from eventlog.format.filenames import LOCK, LOG, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
+from eventlog.storage.attachment import attach
 from eventlog.storage.context import LogContext
 from eventlog.storage.flusher import Flusher
-from eventlog.storage.head import Head
-from eventlog.storage.index_rebuild import rebuild_indexes, sealed_indexes_fit
-from eventlog.storage.recovery import RecoveryReport, recover
 from eventlog.storage.segment import Segment
+from eventlog.storage.segment_list import SegmentList
 from eventlog.storage.tail import Tail
 
 _flock = fcntl.flock
@@ -69,40 +68,14 @@ _every_log: weakref.WeakSet[PartitionLog] = weakref.WeakSet()
 class PartitionLog:
     """The files of one partition. Safe for any number of threads, processes, and forks."""
 
+    # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__",
-        "_active",
-        "_active_fd",
-        "_bases",
-        "_closed",
-        "_flusher",
-        "_flushes",
-        "_fs",
-        "_index_interval",
-        "_last_slot",
-        "_lock",
-        "_lock_fd",
-        "_mutex",
-        "_page",
-        "_pwrite",
-        "_pwritev",
-        "_segment_bytes",
-        "_segment_ms",
-        "_segments",
-        "_stamps_appends",
-        "_tail",
-        "_token",
-        "_words",
-        "config",
-        "context",
-        "directory",
-        "has_written",
-        "head",
-        "partition",
-        "recently_used",
-        "recovery",
-        "topic",
-    )  # fmt: skip
+        "__weakref__", "_active", "_active_fd", "_closed", "_flusher", "_flushes", "_fs", "_index_interval",
+        "_last_slot", "_lock", "_lock_fd", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes",
+        "_segment_ms", "_stamps_appends", "_tail", "_token", "_words", "config", "context", "directory",
+        "has_written", "head", "partition", "recently_used", "recovery", "segments", "topic",
+    )
+    # fmt: on
 
     def __init__(self, context: LogContext, directory: str, topic: str, partition: int, config: TopicConfig) -> None:
         self.directory = directory
@@ -127,10 +100,9 @@ class PartitionLog:
         self._segment_ms = config.segment_ms
         self._stamps_appends = config.message_timestamp_type == "LogAppendTime"
         self._flushes = config.durability == "disk" or config.flush_messages != NEVER or config.flush_ms != NEVER
-        self._segments: dict[int, Segment] = {}
-        self._bases: list[int] = []
-        self.recovery: RecoveryReport | None = None
-        self.head = self._attach()
+        on_map = partial(context.open_files.add, self)
+        self.segments = SegmentList(context.fs, directory, topic, partition, on_map)
+        self.head, self.recovery = attach(self, self._lock)
         self._words = self.head.words
         self._page = self.head.page
         self._tail = Tail(self.head.end_state(), config.index_interval_bytes)
@@ -138,45 +110,7 @@ class PartitionLog:
         self._flusher = Flusher(self)
         _every_log.add(self)
 
-    # --- opening and closing ---
-
-    def _attach(self) -> Head:
-        """Map the head; make it true first unless a process of this session did so already."""
-        path = os.path.join(self.directory, HEAD)
-        with translated(self.directory):
-            if self.context.readonly:
-                head = Head.open(self._fs, path, writable=False)
-                return head if head is not None and self._is_current(head) else self._recovered(head)
-            self._make_directory()
-            with self._lock:
-                head = Head.open(self._fs, path, writable=True)
-                return head if head is not None and self._is_current(head) else self._recovered(head)
-
-    def _is_current(self, head: Head) -> bool:
-        return head.session == self.context.session != 0 and head.words.item(_WRITER) != L.WRITER_POISONED
-
-    def _recovered(self, head: Head | None) -> Head:
-        if head is not None and head.words.item(_WRITER) == L.WRITER_POISONED:
-            self._forget_cached_pages()
-        head, self.recovery = recover(self, head)
-        return head
-
-    def _forget_cached_pages(self) -> None:
-        """After a failed sync the cache may hold what the device does not: read everything back from there."""
-        for base in self.segment_bases(None):
-            fd = self._fs.open(os.path.join(self.directory, segment_name(base, LOG)), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self._fs.forget_cached(fd)
-            finally:
-                self._fs.close(fd)
-
-    def _make_directory(self) -> None:
-        try:
-            self._fs.mkdir(self.directory)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            raise self._unknown_topic() from None
+    # --- closing ---
 
     def close(self) -> None:
         """Give back descriptors and mappings; batches that callers hold stay readable."""
@@ -202,8 +136,7 @@ class PartitionLog:
         if self._active is not None:
             self._active.close()
             self._active = None
-        for segment in list(self._segments.values()):
-            segment.forget()
+        self.segments.forget()
 
     def after_fork(self) -> None:
         """In a forked child: start with free locks, own descriptors and an own identity as a writer."""
@@ -249,7 +182,8 @@ class PartitionLog:
                         prefix = _pack_prefix(base, size - _LENGTH_START, 0, _MAGIC, checksum)
                         data: Any = prefix + parts if type(parts) is bytes else [prefix, *parts]
                     else:
-                        data, size, count, timestamp = _joined(several, base)
+                        data, size, count, timestamp = joined(several, base)
+                        data = data if len(data) <= MAX_PARTS else [b"".join(data)]
                     if (
                         position + size > self._segment_bytes
                         or timestamp - tail.first_timestamp > self._segment_ms
@@ -305,7 +239,7 @@ class PartitionLog:
         stray = os.path.join(self.directory, segment_name(state.end_offset, LOG))
         if state.end_offset != state.segment_base and self._fs.exists(stray):
             remove_segment_files(self._fs, self.directory, state.end_offset)
-            self._forget_base(state.end_offset)
+            self.segments.remove(state.end_offset)
         if self._fs.size(self._active.fd) < state.position:
             raise CorruptSegmentError(
                 "the segment is shorter than what was published", path=self._active.path, topic=self.topic,
@@ -320,7 +254,7 @@ class PartitionLog:
 
     def _refuse_unless_writable(self) -> None:
         if self._words.item(_END) == L.END_DELETED:
-            raise self._unknown_topic()
+            raise self.unknown_topic()
         if self._closed:
             raise ClosedError("the log is closed", topic=self.topic, partition=self.partition, hint="open it again")
         if self.context.readonly:
@@ -354,7 +288,7 @@ class PartitionLog:
         tail.seal()
         active.append_due(tail.state(), *tail.take_due())
         active.cut_indexes(tail.state())
-        bases = self.segment_bases(tail.segment_base)
+        bases = self.segments.bases(tail.segment_base)
         for base in bases[-2:-1]:
             try:
                 self._flusher.sync_sealed(base)
@@ -380,7 +314,7 @@ class PartitionLog:
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
         """Translate an operating system's error; tell an interrupted caller what became of the records."""
         if isinstance(error, FileNotFoundError) and self._words.item(_END) == L.END_DELETED:
-            raise self._unknown_topic() from error
+            raise self.unknown_topic() from error
         if isinstance(error, OSError) and not isinstance(error, EventLogError):
             raise translate(error, self.directory) from error
         if not isinstance(error, Exception) or isinstance(error, MemoryError):
@@ -438,7 +372,7 @@ class PartitionLog:
         """The published log end offset. Raises UnknownTopicError when the topic was deleted."""
         end: int = self._words.item(_END)
         if end == L.END_DELETED:
-            raise self._unknown_topic()
+            raise self.unknown_topic()
         return end
 
     @property
@@ -455,61 +389,16 @@ class PartitionLog:
     def size_bytes(self) -> int:
         """Bytes of all published batches."""
         state = self.head.end_state()
-        sealed = [base for base in self.segment_bases(state.segment_base) if base < state.segment_base]
-        paths = (os.path.join(self.directory, segment_name(base, LOG)) for base in sealed)
-        return sum(map(self._fs.size_of, paths)) + state.position
-
-    def segment(self, base_offset: int) -> Segment:
-        """Return the segment of this base offset."""
-        segment = self._segments.get(base_offset)
-        if segment is None:
-            on_map = partial(self.context.open_files.add, self)
-            segment = Segment(self._fs, self.directory, base_offset, self.topic, self.partition, on_map)
-            self._segments[base_offset] = segment
-        return segment
+        sealed = [base for base in self.segments.bases(state.segment_base) if base < state.segment_base]
+        return sum(map(self._fs.size_of, map(self.segments.path, sealed))) + state.position
 
     def ensure_indexes(self, segment: Segment) -> None:
         """Rebuild a sealed segment's indexes, once, when they are missing, short or damaged."""
-        if segment.indexes_checked:
-            return
-        segment.indexes_checked = True
-        if not sealed_indexes_fit(segment, self.config.index_interval_bytes) and not self.context.readonly:
-            following = [base for base in self.segment_bases(None) if base > segment.base_offset]
-            stop = following[0] if following else None
-            rebuild_indexes(segment, self.config.index_interval_bytes, sealed=True, stop_offset=stop)
+        self.segments.ensure_indexes(segment, self._index_interval, writable=not self.context.readonly)
 
-    def segment_bases(self, at_least: int | None) -> list[int]:
-        """Return the base offsets in order; looks at the directory again unless ``at_least`` is known already."""
-        if at_least is None or not self._bases or self._bases[-1] < at_least:
-            self.refresh_bases()
-        return self._bases
-
-    def refresh_bases(self) -> None:
-        """Look at the directory again."""
-        try:
-            names = self._fs.listdir(self.directory)
-        except FileNotFoundError:
-            names = []
-        self._bases = sorted(base for base in map(segment_base, names) if base is not None)
-
-    def _forget_base(self, base_offset: int) -> None:
-        self._bases = [base for base in self._bases if base != base_offset]
-        self._segments.pop(base_offset, None)
-
-    def _unknown_topic(self) -> UnknownTopicError:
+    def unknown_topic(self) -> UnknownTopicError:
+        """Return the error of a topic that was deleted."""
         return UnknownTopicError("the topic does not exist (any more)", topic=self.topic, partition=self.partition)
-
-
-def _joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[bytes], int, int, int]:
-    """Return several batches as parts to write, and their size, their number of records, their largest timestamp."""
-    parts: list[bytes] = []
-    count = 0
-    for batch in batches:
-        parts += batch.stamp(base_offset + count)
-        count += batch.records
-    if len(parts) > MAX_PARTS:
-        parts = [b"".join(parts)]
-    return parts, sum(batch.size for batch in batches), count, max(batch.max_timestamp for batch in batches)
 
 
 def _add_all(tail: Tail, batches: Sequence[EncodedBatch]) -> None:

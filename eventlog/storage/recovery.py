@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from eventlog.files.filesystem import CREATE_MODE
+from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
 from eventlog.storage.active_segment import ActiveSegment
 from eventlog.storage.head import EndState, Head
@@ -54,7 +55,19 @@ class RecoveryReport:
 
 def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]:
     """Return a true head and what was found on the way. The caller holds the partition's lock."""
+    if head is not None and head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
+        _forget_cached_pages(log)
     return _Recovery(log, head).run()
+
+
+def _forget_cached_pages(log: PartitionLog) -> None:
+    """After a failed sync the cache may hold what the device does not: read everything back from there."""
+    for base in log.segments.bases():
+        fd = log.context.fs.open(log.segments.path(base), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            log.context.fs.forget_cached(fd)
+        finally:
+            log.context.fs.close(fd)
 
 
 class _Recovery:
@@ -68,7 +81,7 @@ class _Recovery:
         self._report = RecoveryReport()
 
     def run(self) -> tuple[Head, RecoveryReport]:
-        bases = self._log.segment_bases(None)
+        bases = self._log.segments.bases()
         if self._writes:
             self._remove_temporary_files()
             if not bases:
@@ -83,7 +96,7 @@ class _Recovery:
     def _start(self, bases: list[int]) -> EndState:
         point = self._point
         if point is not None and point.segment_base in bases:
-            segment = self._log.segment(point.segment_base)
+            segment = self._log.segments[point.segment_base]
             if segment.refresh() >= point.position:
                 return point
             return EndState(end_offset=point.segment_base, segment_base=point.segment_base)
@@ -97,7 +110,7 @@ class _Recovery:
         for base, following in zip(todo, [*todo[1:], None], strict=True):
             if base != start.segment_base and not self._enter(base):
                 continue
-            self._scan_one(self._log.segment(base), following)
+            self._scan_one(self._log.segments[base], following)
         self._end()
 
     def _enter(self, base: int) -> bool:
@@ -107,7 +120,7 @@ class _Recovery:
             self._set_aside(base)
             return False
         if base > reached:
-            path = self._log.segment(base).path
+            path = self._log.segments[base].path
             self._add_damage(DamagedRange(path, 0, reached, base, "the records before this segment are missing"))
         self._tail.load(EndState(end_offset=base, segment_base=base))
         return True
@@ -126,7 +139,7 @@ class _Recovery:
 
     def _end(self) -> None:
         """Deal with what lies behind the last whole batch of the last segment."""
-        segment = self._log.segment(self._tail.segment_base)
+        segment = self._log.segments[self._tail.segment_base]
         torn = bytes_behind(segment, self._tail.position)
         point = self._point
         if point is not None and point.end_offset > self._tail.end_offset:
@@ -141,7 +154,7 @@ class _Recovery:
         self._tail.end_offset = end_offset
         if self._writes:  # go on in a segment of its own, named by its offset: within one, offsets have no gap
             ActiveSegment(self._fs, self._log.directory, end_offset, create=True).close()
-            self._log.refresh_bases()
+            self._log.segments.refresh()
             self._tail.begin_segment()
 
     def _cut_tail(self, segment: Segment, torn: int) -> None:

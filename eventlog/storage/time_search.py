@@ -17,8 +17,8 @@ def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestam
     Segments whose largest timestamp is earlier are passed by; within one, the time index says where to begin.
     """
     state = log.head.end_state()
-    for base in log.segment_bases(state.segment_base):
-        segment = log.segment(base)
+    for base in log.segments.bases(state.segment_base):
+        segment = log.segments[base]
         active = base == state.segment_base
         if not active:
             log.ensure_indexes(segment)

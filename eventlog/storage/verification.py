@@ -52,14 +52,14 @@ class _Verification:
         self._expected = log.start_offset
 
     def run(self) -> PartitionReport:
-        bases = [base for base in self._log.segment_bases(None) if base <= self._state.segment_base]
+        bases = [base for base in self._log.segments.bases() if base <= self._state.segment_base]
         for base, following in pairwise([*bases, self._state.end_offset]):
             if base != self._expected:
-                self._damage(self._log.segment(base), 0, base, "the records before this segment are missing")
-            self._verify_segment(self._log.segment(base), following)
+                self._damage(self._log.segments[base], 0, base, "the records before this segment are missing")
+            self._verify_segment(self._log.segments[base], following)
         if self._expected < self._state.end_offset:
             self._damage(
-                self._log.segment(bases[-1] if bases else 0),
+                self._log.segments[bases[-1] if bases else 0],
                 0,
                 self._state.end_offset,
                 "published records are missing",
@@ -143,7 +143,7 @@ def _head_problems(log: PartitionLog) -> list[str]:
     problems = []
     stored = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
     if stored is None:
-        if log.segment_bases(None):
+        if log.segments.bases():
             problems.append(f"{log.directory}/head: missing or no head; recovery will scan more")
     elif stored.recovery_point() is None:
         problems.append(f"{log.directory}/head: the recovery point is damaged; recovery will scan more")

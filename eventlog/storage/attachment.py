@@ -1,0 +1,43 @@
+"""How a process comes to share a partition's head: it maps the one that is true, or makes it true first."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from eventlog.files.file_lock import FileLock
+from eventlog.files.filesystem import translated
+from eventlog.format import layouts as L
+from eventlog.format.filenames import HEAD
+from eventlog.storage.head import Head
+from eventlog.storage.recovery import RecoveryReport, recover
+
+if TYPE_CHECKING:
+    from eventlog.storage.partition_log import PartitionLog
+
+
+def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | None]:
+    """Return the partition's head, and what recovery found if it had to run; the directory is made on first use.
+
+    Raises UnknownTopicError when the topic's directory is gone.
+    """
+    fs, path = log.context.fs, os.path.join(log.directory, HEAD)
+    with translated(log.directory):
+        if log.context.readonly:
+            return _true_head(log, Head.open(fs, path, writable=False))
+        try:
+            fs.mkdir(log.directory)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            raise log.unknown_topic() from None
+        with lock:
+            return _true_head(log, Head.open(fs, path, writable=True))
+
+
+def _true_head(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport | None]:
+    """Trust a head of the present session that no failed sync has poisoned."""
+    session = log.context.session
+    if head is not None and head.session == session != 0 and head.words.item(L.HEAD_WRITER) != L.WRITER_POISONED:
+        return head, None
+    return recover(log, head)
