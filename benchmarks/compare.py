@@ -15,6 +15,7 @@ import argparse
 import datetime
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -84,6 +85,7 @@ def run(options: argparse.Namespace, contests: list[Contest]) -> Results:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # children and files go first
     contests = [contest for contest in CONTESTS if not options.only or contest.name in options.only]
     results = Results.read(options.source) if options.source else run(options, contests)
     contests = [contest for contest in contests if contest.name in results.contests]
