@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import itertools
 import logging
 import os
 import random
@@ -248,7 +249,7 @@ def test_sticky_fills_one_batch_before_it_moves(log: eventlog.EventLog) -> None:
         sent = [producer.send("t", b"v" * 100) for _ in range(4000)]
         producer.flush()
     numbers = [delivery.result().partition for delivery in sent]
-    moves = sum(a != b for a, b in zip(numbers, numbers[1:], strict=False))
+    moves = sum(a != b for a, b in itertools.pairwise(numbers))
     assert set(numbers) == {0, 1, 2, 3}
     assert moves < 4000 / 10  # 20 values fill a batch; staying on may let it be more, never much less
 
@@ -815,10 +816,12 @@ def test_close_while_others_send(log: eventlog.EventLog) -> None:
             accepted: list[eventlog.Delivery] = []
             begun = threading.Event()
 
-            def work(producer: eventlog.Producer = producer, accepted: Any = accepted, begun: Any = begun) -> None:
+            def work(
+                producer: Any = producer, accepted: Any = accepted, begun: Any = begun, n: int = round_number
+            ) -> None:
                 with contextlib.suppress(eventlog.ClosedError):
                     while True:
-                        accepted.append(producer.send("t", b"v", b"k" if round_number % 2 else None))
+                        accepted.append(producer.send("t", b"v", b"k" if n % 2 else None))
                         begun.set()
 
             threads = [threading.Thread(target=work) for _ in range(3)]

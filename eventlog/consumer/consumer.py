@@ -11,11 +11,12 @@ from eventlog.clock import Clock
 from eventlog.config import ConsumerConfig
 from eventlog.consumer.fetcher import Fetcher
 from eventlog.consumer.partition_reader import PartitionReader
-from eventlog.consumer.subscription import Subscription
+from eventlog.consumer.subscription import Subscription, checked_partition, checked_partitions
 from eventlog.errors import (
     ClosedError,
     ConcurrentAccessError,
     IllegalStateError,
+    InvalidConfigError,
     OffsetOutOfRangeError,
     UnknownPartitionError,
     WakeupError,
@@ -70,9 +71,10 @@ class Consumer:
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read exactly these partitions. Raises UnknownTopicError and UnknownPartitionError."""
         with self._single_thread():
-            for tp in partitions:
-                self._partition(TopicPartition(*tp))
-            self._subscription.assign(partitions)
+            found = checked_partitions(partitions)
+            for tp in found:
+                self._partition(tp)
+            self._subscription.assign(found)
             self._update(initial=True)
 
     def unsubscribe(self) -> None:
@@ -120,7 +122,7 @@ class Consumer:
         OffsetOutOfRangeError and NoOffsetForPartitionError (``auto_offset_reset="none"``), SerializationError from a
         deserializer, UnknownTopicError when a topic was deleted, ConcurrentAccessError and ClosedError.
         """
-        count = self.config.max_poll_records if max_records is None else max_records
+        count = self.config.max_poll_records if max_records is None else _checked_count(max_records)
         with self._single_thread():
             self._prepare_poll()
             found = self._fetcher.records(count)
@@ -147,8 +149,8 @@ class Consumer:
             return found
 
     def __iter__(self) -> Iterator[Record]:
-        while not self._closed:
-            yield from self.poll(timeout=None)
+        while not self._closed:  # one by one: who leaves the loop has seen every record before the position
+            yield from self.poll(timeout=None, max_records=1)
 
     def wakeup(self) -> None:
         """Make the present or the next `poll` raise WakeupError. May be called from any thread."""
@@ -156,6 +158,8 @@ class Consumer:
         self._fetcher.signal()
 
     def _prepare_poll(self) -> None:
+        if self._closed:  # by another thread, as the log was closed
+            raise self._closed_error()
         if not self._subscription.is_active():
             raise IllegalStateError("nothing to poll", hint="call subscribe() or assign() first")
         if self._wakeup:
@@ -226,26 +230,24 @@ class Consumer:
     def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the log start offset of each partition, assigned here or not."""
         with self._single_thread():
-            return {tp: self._partition(tp).log_start_offset for tp in _named(partitions)}
+            return {tp: self._partition(tp).log_start_offset for tp in checked_partitions(partitions)}
 
     def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the offset that the next record gets, for each partition."""
         with self._single_thread():
-            return {tp: self._partition(tp).high_watermark for tp in _named(partitions)}
+            return {tp: self._partition(tp).high_watermark for tp in checked_partitions(partitions)}
 
     def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
         """Return, for each partition, the first record at or after its time (ms since the epoch), or None. KIP-79."""
         with self._single_thread():
-            return {
-                TopicPartition(*tp): self._partition(TopicPartition(*tp)).first_at_or_after(time_ms)
-                for tp, time_ms in times_ms.items()
-            }
+            times = zip(checked_partitions(times_ms), times_ms.values(), strict=True)
+            return {tp: self._partition(tp).first_at_or_after(time_ms) for tp, time_ms in times}
 
     def _reader(self, partition: TopicPartition) -> PartitionReader:
         self._update()
-        reader = self._fetcher.readers.get(TopicPartition(*partition))
+        reader = self._fetcher.readers.get(checked_partition(partition))
         if reader is None:
             raise UnknownPartitionError(
                 "the partition is not assigned to this consumer", topic=partition[0], partition=partition[1],
@@ -277,7 +279,7 @@ class Consumer:
         come at the very same moment have their turn one after the other.
         """
         if self._closed:
-            raise ClosedError("the consumer is closed", hint="make a new one with log.consumer()")
+            raise self._closed_error()
         if self._in_use.locked():
             raise ConcurrentAccessError(
                 "the consumer is in use by another thread",
@@ -285,10 +287,15 @@ class Consumer:
             )
         return self._in_use
 
+    def _closed_error(self) -> ClosedError:
+        return ClosedError("the consumer is closed", hint="make a new one with log.consumer()")
+
+
+def _checked_count(max_records: object) -> int:
+    if type(max_records) is int and max_records > 0:
+        return max_records
+    raise InvalidConfigError(f"max_records={max_records!r} is not possible", hint="give a whole number from 1 on")
+
 
 def _deadline(timeout: float | None) -> float:
     return float("inf") if timeout is None else time.monotonic() + timeout
-
-
-def _named(partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-    return [TopicPartition(*tp) for tp in partitions]

@@ -29,8 +29,9 @@ class Fetcher:
     def set_partitions(
         self, partitions: Iterable[TopicPartition], make: Callable[[TopicPartition], PartitionReader]
     ) -> None:
-        """Keep the readers that stay, drop the others, make those that are new."""
-        self.readers = {tp: self.readers.get(tp) or make(tp) for tp in partitions}
+        """Keep the readers that stay, drop the others, make those that are new, also of topics made anew."""
+        kept = {tp: reader for tp, reader in self.readers.items() if not reader.is_of_deleted_topic()}
+        self.readers = {tp: kept.get(tp) or make(tp) for tp in partitions}
         self._turns = deque(self.readers.values())
 
     def records(self, count: int) -> list[Record]:

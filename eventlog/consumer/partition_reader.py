@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError
+from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError, UnknownTopicError
 from eventlog.files.notify import Word
 from eventlog.format import layouts as L
 from eventlog.format.record_batch import RecordBatch
@@ -146,6 +146,13 @@ class PartitionReader:
         ) from error  # fmt: skip
 
     # --- waiting ---
+
+    def is_of_deleted_topic(self) -> bool:
+        """Tell whether the topic was deleted: another one of its name may lie there by now."""
+        try:
+            return self.partition.log.head.words.item(L.HEAD_END) == L.END_DELETED
+        except UnknownTopicError:
+            return True
 
     def has_more(self) -> bool:
         """Tell whether something can be read right now."""

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from eventlog.errors import IllegalStateError, UnknownTopicError
+from eventlog.errors import IllegalStateError, InvalidConfigError, UnknownPartitionError, UnknownTopicError
 from eventlog.model import TopicPartition
 from eventlog.topics.registry import TopicRegistry
+
+
+def checked_partition(partition: object) -> TopicPartition:
+    """Return a (topic, number) pair as a TopicPartition. Raises UnknownPartitionError for anything else."""
+    match partition:
+        case (str(topic), int(number)) if number >= 0:
+            return TopicPartition(topic, number)
+    raise UnknownPartitionError(f"{partition!r} is no partition", hint="give TopicPartition(topic, number)")
+
+
+def checked_partitions(partitions: object) -> list[TopicPartition]:
+    """Return (topic, number) pairs as TopicPartitions. Raises UnknownPartitionError for anything else."""
+    if isinstance(partitions, Iterable) and not isinstance(partitions, str | bytes):
+        return [checked_partition(partition) for partition in partitions]
+    raise UnknownPartitionError(
+        f"{partitions!r} is no list of partitions", hint="give a list: [TopicPartition(topic, number)]"
+    )
+
+
+def _compiled(pattern: object) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)  # type: ignore[call-overload, no-any-return]  # what is no pattern ends below
+    except (re.error, TypeError) as error:
+        raise InvalidConfigError(f"pattern={pattern!r}: {error}", hint="give a regular expression") from error
 
 
 class Subscription:
@@ -25,17 +49,18 @@ class Subscription:
         self._refuse_mixing(assigning=False)
         if (topics is None) == (pattern is None):
             raise IllegalStateError("subscribe takes topics or a pattern", hint="give one of the two")
-        if isinstance(topics, str):
-            raise IllegalStateError("topics is a str", hint=f"give a list: [{topics!r}]")
+        if topics is not None and not isinstance(topics, list | tuple | set | frozenset):
+            raise IllegalStateError(f"topics is a {type(topics).__name__}", hint=f"give a list: [{topics!r}]")
+        compiled = None if pattern is None else _compiled(pattern)
         for topic in topics or ():
             self._registry.get(topic)
         self._topics = None if topics is None else list(topics)
-        self._pattern = None if pattern is None else re.compile(pattern)
+        self._pattern = compiled
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read exactly these partitions."""
         self._refuse_mixing(assigning=True)
-        self._assigned = [TopicPartition(*tp) for tp in partitions]
+        self._assigned = checked_partitions(partitions)
 
     def unsubscribe(self) -> None:
         """Read nothing."""

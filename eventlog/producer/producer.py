@@ -185,7 +185,7 @@ class Producer:
             self._start_linger_thread()
         if keyless and self._fast_allowed and len(buffer.records) < buffer.limit:
             self._fast[buffer.partition.topic] = buffer
-            if self._closed:  # looked at behind the store: close() may have come in between
+            if self._is_closed():  # behind the store: close() may have come in between
                 self._fast.clear()
         if self._linger is not None:
             self._linger.signal()
@@ -397,6 +397,9 @@ class Producer:
         self._waiting_bytes = 0
         for buffer in self._all_buffers():
             buffer.after_fork()
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def _check_open(self) -> None:
         if self._closed:
