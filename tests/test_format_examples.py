@@ -1,0 +1,193 @@
+"""The format pages tell the truth: their example bytes are what the package writes, and the package reads them.
+
+A page's example is a block that starts with ```` ```hexdump ````, in the form of ``hexdump -C``: ``*`` stands for lines
+that repeat the one before. JSON files are shown as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import crc32c
+import numpy as np
+import pytest
+
+import eventlog
+from eventlog.config import TopicConfig
+from eventlog.files.checkpoint import read_checkpoint
+from eventlog.files.filesystem import FileSystem
+from eventlog.format import layouts
+from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.head import EndState, Head
+
+FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats"
+STAMPS = [1_700_000_000_000, 1_700_000_000_250]
+SEGMENT = f"{0:020d}.log"
+
+
+def write_example(path: Path) -> Path:
+    """Write the log that the pages show, and return the directory of its only partition."""
+    with eventlog.open(path) as log:
+        partition = log.create_topic("orders", index_interval_bytes=0).partitions[0]
+        partition.append(
+            [b"paid", None],
+            keys=[b"order-7", b"order-8"],
+            timestamps_ms=STAMPS,
+            headers=[[("source", b"web")], None],
+        )
+        partition.append([b"shipped"], timestamps_ms=1_700_000_001_000)
+        partition.append([b"returned"], timestamps_ms=1_700_000_000_500)
+    return path / "topics" / "orders" / "0"
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """The fenced blocks of one kind in a page."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", (FORMATS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def example(page: str) -> bytes:
+    """The bytes of a page's only hexdump."""
+    (dump,) = blocks(page, "hexdump")
+    content = bytearray()
+    repeating = False
+    for line in dump.splitlines():
+        if line == "*":
+            repeating = True
+            continue
+        offset, _, rest = line.partition("  ")
+        while repeating and len(content) < int(offset, 16):
+            content += content[-16:]
+        repeating = False
+        assert len(content) == int(offset, 16), f"{page}: the line at {offset} follows {len(content)} bytes"
+        content += bytes.fromhex(rest.partition("|")[0])
+    return bytes(content)
+
+
+def test_the_segment_page_shows_what_is_written(tmp_path: Path) -> None:
+    """The segment's example is, byte for byte, what the appends on the page write."""
+    assert example("segment.md") == (write_example(tmp_path / "log") / SEGMENT).read_bytes()
+
+
+def test_the_segment_page_is_read_back() -> None:
+    """The bytes on the page decode to the records on the page."""
+    raw = memoryview(example("segment.md"))
+    records, position = [], 0
+    while position < len(raw):
+        batch = RecordBatch(raw, position, len(raw), "orders", 0)
+        batch.check()
+        records += batch.records()
+        position += batch.size
+    assert [(r.offset, r.timestamp_ms, r.key, r.value, r.headers) for r in records] == [
+        (0, STAMPS[0], b"order-7", b"paid", (("source", b"web"),)),
+        (1, STAMPS[1], b"order-8", None, ()),
+        (2, 1_700_000_001_000, None, b"shipped", ()),
+        (3, 1_700_000_000_500, None, b"returned", ()),
+    ]
+
+
+def test_the_crc_covers_what_the_segment_page_says() -> None:
+    """The checksum at byte 17 is the CRC-32C of the batch from byte 21 on."""
+    raw = example("segment.md")
+    length = int.from_bytes(raw[8:12], "big")
+    assert int.from_bytes(raw[17:21], "big") == crc32c.crc32c(raw[21 : 12 + length])
+
+
+@pytest.mark.parametrize(("page", "suffix"), [("offset-index.md", ".index"), ("time-index.md", ".timeindex")])
+def test_the_index_pages_show_what_is_written(page: str, suffix: str, tmp_path: Path) -> None:
+    """The indexes' examples are what belongs to the segment's example."""
+    assert example(page) == (write_example(tmp_path / "log") / SEGMENT.replace(".log", suffix)).read_bytes()
+
+
+def test_the_offset_index_page_points_to_batches() -> None:
+    """Each entry on the page holds the offset and position of a batch in the segment's example."""
+    raw = memoryview(example("segment.md"))
+    entries = np.frombuffer(example("offset-index.md"), layouts.OFFSET_INDEX_ENTRY)
+    assert len(entries) == 2
+    for entry in entries:
+        batch = RecordBatch(raw, int(entry["position"]), len(raw), "orders", 0)
+        assert batch.base_offset == entry["offset"]
+
+
+def test_the_time_index_page_holds_running_maxima() -> None:
+    """The entry on the page is true of the segment's example: no record up to its offset is later."""
+    entries = np.frombuffer(example("time-index.md"), layouts.TIME_INDEX_ENTRY)
+    assert entries.tolist() == [(1_700_000_001_000, 2)]
+
+
+def test_the_head_page_is_a_head(tmp_path: Path) -> None:
+    """The page on the page maps as a head whose end, slots and recovery point are those of the segment's example."""
+    path = tmp_path / "head"
+    path.write_bytes(example("head.md"))
+    head = Head.open(FileSystem(), str(path), writable=False)
+    assert head is not None and path.stat().st_size == 4096
+    end = EndState(
+        end_offset=4, segment_base=0, position=len(example("segment.md")), last_indexed=280, index_entries=2,
+        time_entries=1, max_timestamp=1_700_000_001_000, last_time_indexed=1_700_000_001_000, first_timestamp=STAMPS[0],
+    )  # fmt: skip
+    assert head.end_offset == 4
+    assert head.end_state() == end == head.recovery_point()
+    assert head.words.item(layouts.HEAD_DURABLE) == 4
+
+
+def test_the_head_page_differs_from_a_real_one_in_random_numbers_only(tmp_path: Path) -> None:
+    """All that two heads of one content differ in is the session and the writer, which are random."""
+    real = np.frombuffer((write_example(tmp_path / "log") / "head").read_bytes(), np.uint64)
+    shown = np.frombuffer(example("head.md"), np.uint64)
+    assert set(np.flatnonzero(real != shown).tolist()) <= {layouts.HEAD_SESSION, layouts.HEAD_WRITER}
+
+
+def test_the_control_page_shows_one(tmp_path: Path) -> None:
+    """The example has the magic number, a session, and the number of changes to topics."""
+    write_example(tmp_path / "log")
+    real = np.frombuffer((tmp_path / "log" / "control").read_bytes(), np.uint64)
+    shown = np.frombuffer(example("control.md"), np.uint64)
+    assert shown[0] == layouts.CONTROL_MAGIC and shown[1] != 0 and shown[2] == 1
+    assert np.flatnonzero(real != shown).tolist() == [layouts.CONTROL_SESSION]
+
+
+@pytest.mark.parametrize(
+    ("page", "kind", "name"), [("eventlog-json.md", "log", "eventlog.json"), ("topic-json.md", "topic", "topic.json")]
+)
+def test_the_json_pages_show_whole_files(page: str, kind: str, name: str, tmp_path: Path) -> None:
+    """The example passes its own checksum, and has the fields that the package writes today."""
+    (shown,) = blocks(page, "json")
+    (tmp_path / name).write_text(shown)
+    fields = read_checkpoint(FileSystem(), str(tmp_path / name), kind)
+    partition = write_example(tmp_path / "log")
+    written = json.loads({"log": tmp_path / "log" / name, "topic": partition.parent / name}[kind].read_text())
+    assert json.loads(shown).keys() == written.keys()
+    if kind == "topic":
+        assert TopicConfig(**fields["config"]) == TopicConfig(index_interval_bytes=0)
+
+
+def test_a_changed_json_example_is_refused(tmp_path: Path) -> None:
+    """The checksum is no ornament: the example with one other digit is damaged."""
+    (shown,) = blocks("topic-json.md", "json")
+    (tmp_path / "topic.json").write_text(shown.replace('"partitions": 1', '"partitions": 2'))
+    with pytest.raises(eventlog.CorruptMetadataError):
+        read_checkpoint(FileSystem(), str(tmp_path / "topic.json"), "topic")
+
+
+def test_the_torn_page_shows_what_recovery_keeps(tmp_path: Path) -> None:
+    """Bytes behind the last whole batch are kept in a file named by segment and position, as the page shows."""
+    directory = write_example(tmp_path / "log")
+    whole = (directory / SEGMENT).read_bytes()
+    with (directory / SEGMENT).open("ab") as segment:
+        segment.write(whole[280:312])
+    with eventlog.open(tmp_path / "log") as log:
+        recovery = log.topic("orders").partitions[0].recovery
+    assert recovery is not None and recovery.torn_copy is not None
+    assert Path(recovery.torn_copy).name == f"{0:020d}.torn.{len(whole)}"
+    assert Path(recovery.torn_copy).name in (FORMATS / "torn.md").read_text()
+    assert Path(recovery.torn_copy).read_bytes() == example("torn.md")
+
+
+def test_every_kind_of_file_has_a_page(tmp_path: Path) -> None:
+    """Each file that the example's log consists of is named on the overview of the formats."""
+    write_example(tmp_path / "log")
+    overview = (FORMATS / "index.md").read_text()
+    names = {path.name for path in (tmp_path / "log").rglob("*") if path.is_file()}
+    assert len(names) == 9  # the two files called lock count once
+    assert [name for name in names if name not in overview] == []
