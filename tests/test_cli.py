@@ -454,3 +454,21 @@ def test_without_click_the_message_says_what_to_install(log_path: Path, tmp_path
 def test_the_version_is_told() -> None:
     """--version prints the package's version."""
     assert eventlog.__version__ in run("--version").stdout
+
+
+def test_an_interrupted_producer_keeps_what_it_was_given(log_path: Path) -> None:
+    """Ctrl-C ends the command without a word, and every line that had come by then is there."""
+    producer = process("produce", log_path, "t", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert producer.stdin is not None
+    with eventlog.open(log_path) as log:
+        log.create_topic("t", exist_ok=True)
+        with log.consumer("t", auto_offset_reset="earliest") as consumer:
+            producer.stdin.write(b"one\ntwo\nunfinished")
+            producer.stdin.flush()
+            assert [record.value for record in consumer.poll(timeout=60)] == [b"one", b"two"]
+            producer.send_signal(signal.SIGINT)
+            assert producer.wait(timeout=60) == 130
+            assert producer.stderr is not None and producer.stderr.read() == b""
+            producer.stdin.close()
+            producer.stderr.close()
+            assert consumer.poll() == []
