@@ -14,6 +14,7 @@ poisoned in the head, for every process, until it is reopened and read back from
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from bisect import bisect_right
@@ -92,8 +93,10 @@ class Flusher:
 
     def sync_sealed(self, base_offset: int) -> None:
         """Sync a sealed segment and its indexes, which never change again."""
-        for suffix in (LOG, INDEX, TIME_INDEX):
-            self._sync_file(segment_name(base_offset, suffix))
+        self._sync_file(segment_name(base_offset, LOG))
+        for suffix in (INDEX, TIME_INDEX):
+            with contextlib.suppress(FileNotFoundError):  # it holds no truth, and whoever needs it builds it anew
+                self._sync_file(segment_name(base_offset, suffix))
 
     def _sync_file(self, name: str) -> None:
         fd = self._fs.open(os.path.join(self._log.directory, name), os.O_RDONLY | os.O_CLOEXEC)
