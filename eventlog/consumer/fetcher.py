@@ -39,23 +39,20 @@ class Fetcher:
         found: list[Record] = []
         turns = self._turns
         idle = 0
-        while idle < len(turns):
-            reader = turns[0]
-            try:
+        try:
+            while idle < len(turns) and len(found) < count:
+                reader = turns[0]
                 taken = [] if reader.paused else reader.take(count - len(found))
                 found = found + taken if found else taken
                 turns.rotate(-1)
                 idle = 0 if taken else idle + 1
-                if len(found) >= count:
-                    break
-            except EventLogError:
-                if found:
-                    break  # what was found is returned first; the next poll begins with this partition
+        except EventLogError:
+            if not found:  # what was found is returned first; the next poll begins with this partition
                 turns.rotate(-1)
                 raise
-            except (KeyboardInterrupt, MemoryError):
-                self._give_back([(record.topic, record.partition, record.offset) for record in found])
-                raise
+        except (KeyboardInterrupt, MemoryError):
+            self._give_back([(record.topic, record.partition, record.offset) for record in found])
+            raise
         return found
 
     def batches(self, max_bytes: int) -> list[RecordBatch]:
@@ -63,23 +60,22 @@ class Fetcher:
         found: list[RecordBatch] = []
         turns = self._turns
         idle = 0
-        while idle < len(turns) and max_bytes > 0:
-            reader = turns[0]
-            try:
+        try:
+            while idle < len(turns) and max_bytes > 0:
+                reader = turns[0]
                 batch = None if reader.paused else reader.next_batch()
                 if batch is not None:
-                    found.append(batch)
+                    found += (batch,)  # not by a call: no interrupt comes in between
                     max_bytes -= batch.size
                 turns.rotate(-1)
                 idle = 0 if batch is not None else idle + 1
-            except EventLogError:
-                if found:
-                    break
+        except EventLogError:
+            if not found:
                 turns.rotate(-1)
                 raise
-            except (KeyboardInterrupt, MemoryError):
-                self._give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
-                raise
+        except (KeyboardInterrupt, MemoryError):
+            self._give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
+            raise
         return found
 
     def _give_back(self, taken: list[tuple[str, int, int]]) -> None:

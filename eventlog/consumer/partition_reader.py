@@ -35,21 +35,18 @@ class PartitionReader:
         self._deserialize_key = deserialize_key
         self._deserialize_value = deserialize_value
         self._cursor: LogCursor | None = None
-        self._ahead: list[Record] = []  # decoded, not yet returned, from `_taken` on
-        self._taken = 0
+        self._rest: RecordBatch | None = None  # read, not yet returned
 
     # --- place ---
 
     @property
     def position(self) -> int:
         """Offset of the record that is returned next."""
-        if self._taken < len(self._ahead):
-            return self._ahead[self._taken].offset
-        return self._located().next_offset
+        return self._located().next_offset if self._rest is None else self._rest.base_offset
 
     def seek(self, offset: int) -> None:
         """Go to ``offset``; what was read ahead is forgotten."""
-        self._ahead, self._taken = [], 0
+        self._rest = None
         if self._cursor is None:
             self._cursor = self.partition.cursor(offset, check_crcs=self._check_crcs)
         else:
@@ -83,9 +80,10 @@ class PartitionReader:
     # --- reading ---
 
     def next_batch(self) -> RecordBatch | None:
-        """Return the next batch, or None at the end. What `take` has read ahead comes again, as a batch."""
-        if self._taken < len(self._ahead):
-            self.seek(self._ahead[self._taken].offset)
+        """Return the next batch, or what `take` has left of one; None at the end."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            return rest
         cursor = self._cursor or self._located()
         try:
             return cursor.next_batch()
@@ -97,22 +95,18 @@ class PartitionReader:
 
     def take(self, count: int) -> list[Record]:
         """Return up to ``count`` records, all from one batch; none at the end."""
-        ahead, taken = self._ahead, self._taken
-        if taken >= len(ahead):
-            start = self._located().next_offset
-            try:
-                batch = self.next_batch()
-                if batch is None:
-                    return []
-                ahead, taken = self._records(batch), 0
-                if len(ahead) <= count:
-                    return ahead
-            except (KeyboardInterrupt, MemoryError):
-                self.seek(start)  # nobody has seen these records
-                raise
-            self._ahead = ahead
-        self._taken = taken + count
-        return ahead[taken : self._taken]
+        start = self.position
+        try:
+            batch = self.next_batch()
+            if batch is None:
+                return []
+            if len(batch) > count:
+                self._rest = batch.part(count, len(batch))
+                batch = batch.part(0, count)
+            return self._records(batch)
+        except (KeyboardInterrupt, MemoryError):
+            self.seek(start)  # nobody has seen these records
+            raise
 
     def _records(self, batch: RecordBatch) -> list[Record]:
         if self._deserialize_key is None and self._deserialize_value is None:
@@ -156,7 +150,7 @@ class PartitionReader:
 
     def has_more(self) -> bool:
         """Tell whether something can be read right now."""
-        if self._taken < len(self._ahead):
+        if self._rest is not None:
             return True
         return self._located().next_offset < self.partition.log.head.words.item(L.HEAD_END)
 

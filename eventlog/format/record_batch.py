@@ -16,7 +16,6 @@ uncompressed and its compressed size (u32 each), the codec's frame, zeros up to 
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 _unpack_header = L.HEADER.unpack_from
 _crc = crc32c.crc32c
 _TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
-_new_record = partial(tuple.__new__, Record)  # Record(*fields) without the cost of a Python-level constructor
+_new_tuple = tuple.__new__  # makes a Record of its fields without the cost of a Python-level constructor
 
 
 class RecordBatch:
@@ -108,6 +107,8 @@ class RecordBatch:
     @property
     def last_offset(self) -> int:
         """Offset of the last record: the next batch begins behind it."""
+        if self._first + self._count < self._total:
+            return int(self.offsets[-1])
         return self.header_offset + self._last_delta  # type: ignore[no-any-return]
 
     @property
@@ -118,7 +119,7 @@ class RecordBatch:
             start = self.header_offset + self._first
             offsets = np.arange(start, start + self._count, dtype=np.int64)
         else:
-            offsets = deltas[self._first :].astype(np.int64) + self.header_offset
+            offsets = deltas[self._first : self._first + self._count].astype(np.int64) + self.header_offset
         offsets.flags.writeable = False
         return offsets
 
@@ -135,7 +136,7 @@ class RecordBatch:
         stamps = self._found().timestamps
         if stamps is None:
             return _constant(self.base_timestamp, self._count)
-        return stamps[self._first :]
+        return stamps[self._first : self._first + self._count]
 
     # --- columns without a copy ---
 
@@ -176,21 +177,29 @@ class RecordBatch:
 
     def records(self) -> list[Record]:
         """Return the records."""
-        return list(self.iter_records(self.keys(), self.values()))
+        columns = self._found()
+        keys = None if columns.keys is None else self.keys()
+        return list(self.iter_records(keys, self.values()))
 
-    def iter_records(self, keys: list[Any], values: list[Any]) -> map[Record]:
+    def iter_records(self, keys: list[Any] | None, values: list[Any]) -> map[Record]:
         """Return the records, with keys and values that were already turned into something else."""
+        # One pass in C: what is the same for all records is repeated, and not built as a list first.
+        columns = self._found()
+        plain_offsets = columns.offset_deltas is None
+        same_time = columns.timestamps is None or self.attributes & L.ATTRIBUTE_LOG_APPEND_TIME
+        start = self.header_offset + self._first
         return map(
-            _new_record,
+            _new_tuple,
+            repeat(Record),
             zip(
                 repeat(self.topic),
                 repeat(self.partition),
-                self.offsets.tolist(),
-                self.timestamps_ms.tolist(),
+                range(start, start + self._count) if plain_offsets else self.offsets.tolist(),
+                repeat(int(self.timestamps_ms[0])) if same_time else self.timestamps_ms.tolist(),
                 repeat(self.timestamp_type),
-                keys,
+                repeat(None) if keys is None else keys,
                 values,
-                self.headers() if self._present & L.COLUMN_HEADERS else repeat(()),
+                repeat(()) if columns.headers is None else self.headers(),
                 strict=False,  # some of these never end
             ),
         )
@@ -209,13 +218,15 @@ class RecordBatch:
     def from_offset(self, offset: int) -> RecordBatch:
         """Return the records at ``offset`` and later, sharing the same memory; the batch itself if that is all."""
         skipped = int(np.searchsorted(self.offsets, offset))
-        if not skipped:
-            return self
+        return self.part(skipped, self._count) if skipped else self
+
+    def part(self, start: int, stop: int) -> RecordBatch:
+        """Return the records from place ``start`` up to ``stop`` within the batch, sharing the same memory."""
         part = object.__new__(RecordBatch)
         for name in RecordBatch.__slots__:
             setattr(part, name, getattr(self, name))
-        part._first = self._first + skipped
-        part._count = self._count - skipped
+        part._first = self._first + start
+        part._count = stop - start
         return part
 
     def check(self) -> None:
@@ -236,7 +247,9 @@ class RecordBatch:
         return [None] * self._count if column is None else column.to_list(self._first, self._count)
 
     def _column_offsets(self, column: BytesColumn | None) -> NDArray[np.int32]:
-        return _constant(0, self._count + 1, np.int32) if column is None else column.offsets[self._first :]
+        if column is None:
+            return _constant(0, self._count + 1, np.int32)
+        return column.offsets[self._first : self._first + self._count + 1]
 
     def __repr__(self) -> str:
         return f"<RecordBatch {self.topic}-{self.partition} offsets {self.base_offset} to {self.last_offset}>"

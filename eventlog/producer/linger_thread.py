@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import weakref
@@ -24,20 +25,23 @@ class LingerThread:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = weakref.ref(producer)
-        self._signal = threading.Event()
+        # A lock that is free when there is something to look at. Not an Event: that one takes its own lock in Python,
+        # and an interrupt of a send could leave it taken.
+        self._signal = threading.Lock()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="eventlog-linger", daemon=True)
         self._thread.start()
 
     def signal(self) -> None:
         """Look at once."""
-        if not self._signal.is_set():
-            self._signal.set()
+        if self._signal.locked():
+            with contextlib.suppress(RuntimeError):  # another thread was faster
+                self._signal.release()
 
     def stop(self) -> None:
         """End the thread, and wait for it unless it is the caller."""
         self._stopped = True
-        self._signal.set()
+        self.signal()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -45,8 +49,7 @@ class LingerThread:
         empty_rounds = 0
         pause = 0.0
         while True:
-            self._signal.wait(pause)
-            self._signal.clear()
+            self._signal.acquire(timeout=pause)
             producer = self._producer()
             if producer is None or self._stopped:
                 return

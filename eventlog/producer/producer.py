@@ -205,8 +205,12 @@ class Producer:
             buffer.drain()
         if self._linger is not None:
             self._linger.signal()
-        if len(buffer.records) >= min(_CONGESTED * buffer.limit, self._most_uncounted):
+        waiting = len(buffer.records)
+        most = min(_CONGESTED * buffer.full, self._most_uncounted)
+        if waiting >= most:
             self._fast.pop(buffer.partition.topic, None)
+        else:
+            buffer.limit = min(waiting + buffer.full, most)  # not again with each record
 
     def _buffer(self, topic: Topic, number: int) -> RecordBuffer:
         buffer = self._buffers.get((topic.name, number))
@@ -340,7 +344,7 @@ class Producer:
             if not records:
                 continue
             left = records[0].stamp + self.linger_seconds - self._now()
-            if left <= 0 or left > self.linger_seconds or len(records) >= buffer.limit:
+            if left <= 0 or left > self.linger_seconds or (buffer.is_slow and len(records) >= buffer.full):
                 if buffer.is_slow:
                     buffer.drain()
                     continue

@@ -42,6 +42,7 @@ class RecordBuffer:
         "_most",
         "_stamps_appends",
         "_unsettled",
+        "full",
         "full_sent",
         "is_slow",
         "last",
@@ -56,7 +57,8 @@ class RecordBuffer:
     ) -> None:
         self.partition = partition
         self.records: list[Delivery] = []
-        self.limit = min(_FIRST_LIMIT, most) if batch_size else 1
+        self.full = min(_FIRST_LIMIT, most) if batch_size else 1  # records that make a batch
+        self.limit = self.full  # when to try to write: later, where it could not be done at once
         self.last = False  # the producer was closed: whatever still slips in is written at once
         self.is_slow = (durability or partition.config.durability) == "disk"  # an append waits for the device
         self.full_sent = 0  # records with a key, headers or an own timestamp: counted before they are appended ...
@@ -101,7 +103,7 @@ class RecordBuffer:
             time.sleep(_RETRY_PAUSE)
         with self._lock:
             if last:
-                self.last, self.limit = True, 0
+                self.last, self.full, self.limit = True, 0, 0
             self._drain()
         return True
 
@@ -146,7 +148,8 @@ class RecordBuffer:
             raise
         self._settle()
         size = sum(batch.size for batch in batches)
-        self.limit = 0 if self.last else max(1, min(self._most, self._batch_size * len(records) // size))
+        self.full = 0 if self.last else max(1, min(self._most, self._batch_size * len(records) // size))
+        self.limit = self.full
         self.on_drained(self, size)
 
     def _drain_one_by_one(self, records: list[Delivery]) -> None:

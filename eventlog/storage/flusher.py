@@ -3,7 +3,7 @@
 Group commit, step by step:
 
 1. Whoever needs offset e on the device looks at the head: if the durable end is past e already, it is done.
-2. It takes the in-process flush lock. While it waited, the one before it may have flushed its records too: look again.
+2. While another thread of this process flushes, it waits, and looks again: all who waited share the next flush.
 3. It reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
    if a segment is new. All records before s were written before the sync began, whoever wrote them.
 4. It notes s in the head as the recovery point. A crash before leaves an older one: recovery scans more.
@@ -35,13 +35,15 @@ class Flusher:
     def __init__(self, log: PartitionLog) -> None:
         self._log = log
         self._fs = log.context.fs
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._syncing = False
         self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
         self._last_flush = log.context.clock.monotonic()
 
     def after_fork(self) -> None:
         """Start with a free lock in a forked child."""
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._syncing = False
 
     def sync_to(self, end_offset: int) -> None:
         """Return once every record before ``end_offset`` is on the device.
@@ -49,11 +51,18 @@ class Flusher:
         Raises StorageError when the device failed; the partition then refuses writes.
         """
         words = self._log.head.words
-        if words.item(L.HEAD_DURABLE) >= end_offset:
-            return
-        with self._lock:
-            if words.item(L.HEAD_DURABLE) < end_offset:
+        while words.item(L.HEAD_DURABLE) < end_offset:
+            with self._turn:
+                if self._syncing:
+                    self._turn.wait()  # for the one under way: it may cover these records, or else the next one does
+                    continue
+                self._syncing = True
+            try:
                 self._sync()
+            finally:
+                with self._turn:
+                    self._syncing = False
+                    self._turn.notify_all()
 
     def is_due(self, end_offset: int) -> bool:
         """Tell whether ``flush_messages`` or ``flush_ms`` ask for a flush now."""

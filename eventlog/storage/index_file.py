@@ -30,8 +30,11 @@ class IndexFile:
         self._known = 0
 
     def entries(self, count: int | None = None) -> Entries:
-        """Return the first ``count`` entries, or all there are; fewer when the file is short, none when missing."""
-        if count is None or count > self._known:
+        """Return the first ``count`` entries; fewer when the file is short, none when it is missing.
+
+        Without ``count``, for a file that no longer grows: all entries there were when it was looked at first.
+        """
+        if not self._known or (count is not None and count > self._known):
             self._refresh()
         return self._mapped[: self._known if count is None else min(count, self._known)]
 

@@ -62,6 +62,9 @@ _SLOT_BYTES = tuple(slot * 8 for slot in L.HEAD_SLOTS)
 _OTHER_SLOT = _SLOT_BYTES[0] ^ _SLOT_BYTES[1]
 _new_result = partial(tuple.__new__, AppendResult)
 _NOBODY = -1  # no writer's identity
+# An interrupt can come between a call of acquire(False) and the assignment of its result. It cannot when the call is
+# made from within one bytecode, an unpacking: ``(taken,) = map(lock.acquire, _NOT_WAITING)``.
+_NOT_WAITING = (False,)
 _every_log: weakref.WeakSet[PartitionLog] = weakref.WeakSet()
 
 
@@ -121,21 +124,24 @@ class PartitionLog:
 
     def try_release(self) -> bool:
         """Give back descriptors and mappings until the next use; False when an append is under way."""
-        if not self._mutex.acquire(blocking=False):
-            return False
+        taken = False
         try:
-            self._release()
+            (taken,) = map(self._mutex.acquire, _NOT_WAITING)
+            if taken:
+                self._release()
         finally:
-            self._mutex.release()
-        return True
+            if taken:
+                self._mutex.release()
+        return taken
 
     def _release(self) -> None:
+        # First forget a descriptor, then close it: its number may belong to another file the moment it is closed.
         self._token = _NOBODY  # the next append takes over anew, and opens what it needs
+        active, self._active = self._active, None
+        self._active_fd = self._lock_fd = -1
         self._lock.close()
-        self._lock_fd = -1
-        if self._active is not None:
-            self._active.close()
-            self._active = None
+        if active is not None:
+            active.close()
         self.segments.forget()
 
     def after_fork(self) -> None:
@@ -267,10 +273,10 @@ class PartitionLog:
 
     def _open_active(self, base_offset: int, *, create: bool) -> None:
         opened = ActiveSegment(self._fs, self.directory, base_offset, create=create)
-        if self._active is not None:
-            self._active.close()
-        self._active = opened
-        self._active_fd = opened.fd
+        before = self._active
+        self._active, self._active_fd = opened, opened.fd
+        if before is not None:
+            before.close()
         self.context.open_files.add(self)
 
     def _stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
@@ -328,9 +334,11 @@ class PartitionLog:
         """Tell whether someone else, here or in another process, is writing to the partition right now."""
         # Under the mutex: or else the unlocking here would free the flock that an append here has just taken. Not
         # by waiting for it: its holder may be waiting for another process.
-        if not self._mutex.acquire(blocking=False):
-            return True
+        taken = False
         try:
+            (taken,) = map(self._mutex.acquire, _NOT_WAITING)
+            if not taken:
+                return True
             fd = self._lock.fd
             try:
                 _flock(fd, _EXCLUSIVE | fcntl.LOCK_NB)
@@ -339,7 +347,8 @@ class PartitionLog:
             finally:
                 _flock(fd, _UNLOCK)  # harmless when it was not taken
         finally:
-            self._mutex.release()
+            if taken:
+                self._mutex.release()
         return False
 
     # --- durability ---

@@ -108,7 +108,7 @@ class Segment:
 
     def _confirms(self, position: int, base_offset: int) -> bool:
         try:
-            return self.batch_at(position).base_offset == base_offset
+            return self.batch_at(position, check=False).base_offset == base_offset  # it is checked when it is read
         except BatchDamage:
             return False
 
