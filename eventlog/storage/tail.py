@@ -48,7 +48,7 @@ class Tail:
         """Advance over a batch of ``size`` bytes whose records end before ``end_offset``."""
         position = self.position
         if position == 0:
-            self.first_timestamp = base_timestamp
+            self.first_timestamp = max_timestamp  # as Kafka: an old record in a new batch must not seal the segment
         if max_timestamp > self.max_timestamp:  # noqa: PLR1730  # max() costs a call, on every append
             self.max_timestamp = max_timestamp
         if position - self.last_indexed >= self._interval and position:

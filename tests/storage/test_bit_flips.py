@@ -25,7 +25,7 @@ from eventlog.storage.verification import verify_partition
 FILES = [f"{0:020d}.log", f"{0:020d}.index", f"{0:020d}.timeindex"]
 FILES += [f"{6:020d}.log", f"{6:020d}.index", f"{6:020d}.timeindex", "head"]
 HEAD_BYTES = layouts.HEAD_RECOVERY_POINT * 8 + layouts.END_SLOT.size + layouts.SLOT_CHECKSUM.size
-CONFIG = eventlog.TopicConfig(segment_ms=35, index_interval_bytes=0)
+CONFIG = eventlog.TopicConfig(segment_ms=25, index_interval_bytes=0)
 
 
 class Seen(NamedTuple):
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 def fill(path: Path) -> None:
     """Two segments of a few batches each, every batch with an index entry of its own."""
     with eventlog.open(path) as log:
-        topic = log.create_topic("t", segment_ms=35, index_interval_bytes=0)
+        topic = log.create_topic("t", segment_ms=25, index_interval_bytes=0)
         partition = topic.partitions[0]
         partition.append([b"one", b"two", b"three"], [b"k", None, b""], [10, 20, 15])
         partition.append([b"x" * 40, None], timestamps_ms=[30, 12], headers=[[("h", b"v"), ("n", None)], []])
