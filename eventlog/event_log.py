@@ -51,7 +51,12 @@ class EventLog:
         with translated(self.path):
             self._session = Session(fs, self.path, readonly=self.readonly)
         self._context = LogContext(
-            fs, clock or SystemClock(), OpenFiles(max_open_partitions), self._session.number, self.readonly
+            fs,
+            clock or SystemClock(),
+            OpenFiles(max_open_partitions),
+            self._session.number,
+            self.readonly,
+            self._session.look_again,
         )
         self._registry = TopicRegistry(self._context, self.path, self._session)
         self._closed = False

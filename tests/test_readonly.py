@@ -113,3 +113,20 @@ def test_verification_sees_a_damaged_head(log_path: Path, run_python: Callable[.
         report = log.topic("t").partitions[0].verify()
     assert not report.ok and not report.damaged
     assert "recovery point" in report.problems[0]
+
+
+def test_a_lone_reader_follows_the_writers_that_come_later(log_path: Path, run_python: Callable[..., Any]) -> None:
+    """Who opened a log for reading while nobody had it open sees what later writers append, and new topics."""
+    run_python(WRITE_AND_DIE, log_path, "a")
+    with eventlog.open(log_path, readonly=True) as reader:
+        consumer = reader.consumer("t", auto_offset_reset="earliest")
+        assert [record.value for record in consumer.poll()] == [b"a"]
+        assert consumer.poll() == []
+        with eventlog.open(log_path) as writer:
+            writer.topic("t").partitions[0].append([b"b"])
+            assert [record.value for record in consumer.poll()] == [b"b"]
+            assert reader.topic("t").partitions[0].log_end_offset == 2
+            writer.create_topic("u").partitions[0].append([b"c"])
+            assert reader.topic("u").partitions[0].read(0)[0].values() == [b"c"]
+            writer.topic("t").partitions[0].append([b"d"])
+            assert [record.value for record in consumer.poll(timeout=10)] == [b"d"]

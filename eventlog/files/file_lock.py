@@ -48,6 +48,14 @@ class FileLock:
         if self._fd >= 0:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the path leads to the file that this lock is on, and not to another one, or to none."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        return self._fd < 0 or os.path.samestat(found, os.fstat(self._fd))
+
     def __enter__(self) -> FileLock:
         self.acquire()
         return self

@@ -37,7 +37,19 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
 
 def _true_head(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport | None]:
     """Trust a head of the present session that no failed sync has poisoned."""
-    session = log.context.session
-    if head is not None and head.session == session != 0 and head.words.item(L.HEAD_WRITER) != L.WRITER_POISONED:
+    if head is not None and _is_true(log, head):
         return head, None
     return recover(log, head)
+
+
+def _is_true(log: PartitionLog, head: Head) -> bool:
+    session = log.context.session
+    return head.session == session != 0 and head.words.item(L.HEAD_WRITER) != L.WRITER_POISONED
+
+
+def shared_head(log: PartitionLog) -> Head | None:
+    """Return the head that writers keep true, for a reader who made do with a private one; None without writers."""
+    if log.context.session == 0:
+        log.context.session = log.context.look_for_session()
+    head = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
+    return head if head is not None and _is_true(log, head) else None

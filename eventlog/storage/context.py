@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from eventlog.clock import Clock
@@ -22,4 +24,5 @@ class LogContext:
     open_files: OpenFiles
     session: int
     readonly: bool = False
+    look_for_session: Callable[[], int] = int  # for a reader who was alone: the number, once writers have come
     closed: bool = False

@@ -83,6 +83,8 @@ class Flusher:
                 self._fs.sync_directory(os.path.dirname(self._log.directory))
                 self._directory_synced_for = state.segment_base
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and self._log.is_gone():
+                raise self._log.unknown_topic() from error
             self._log.poison()
             raise StorageError(
                 f"the device failed to sync: {error.strerror or error}",

@@ -41,7 +41,8 @@ class EndState(NamedTuple):
 class Head:
     """The mapped page: ``words`` for single stores and loads, ``page`` for packing a slot."""
 
-    def __init__(self, page: Bytes) -> None:
+    def __init__(self, page: Bytes, *, is_private: bool = False) -> None:
+        self.is_private = is_private
         self.page = memoryview(page)  # type: ignore[arg-type]  # an array is a buffer
         self.words = page.view(np.uint64)
 
@@ -59,7 +60,7 @@ class Head:
     @classmethod
     def private(cls) -> Head:
         """Return a page of this process alone, for a log that may only be read."""
-        head = cls(np.zeros(PAGE_BYTES, dtype=np.uint8))
+        head = cls(np.zeros(PAGE_BYTES, dtype=np.uint8), is_private=True)
         head.words[0] = L.HEAD_MAGIC
         return head
 

@@ -26,30 +26,30 @@ class IndexFile:
         self.path = path
         self._fs = fs
         self._dtype = dtype
-        self._mapped: Entries = np.empty(0, dtype=dtype)
-        self._known = 0
+        self._view: tuple[Entries, int] = np.empty(0, dtype=dtype), 0  # the mapping, and how many of it are known
 
     def entries(self, count: int | None = None) -> Entries:
         """Return the first ``count`` entries; fewer when the file is short, none when it is missing.
 
         Without ``count``, for a file that no longer grows: all entries there were when it was looked at first.
         """
-        if not self._known or (count is not None and count > self._known):
-            self._refresh()
-        return self._mapped[: self._known if count is None else min(count, self._known)]
+        mapped, known = self._view
+        if not known or (count is not None and count > known):
+            mapped, known = self._view = self._refreshed(mapped)  # in one step: other threads read here
+        return mapped[: known if count is None else min(count, known)]
 
-    def _refresh(self) -> None:
+    def _refreshed(self, mapped: Entries) -> tuple[Entries, int]:
         try:
             fd = self._fs.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            self._mapped, self._known = np.empty(0, dtype=self._dtype), 0
-            return
+            return np.empty(0, dtype=self._dtype), 0
         try:
-            self._known = self._fs.size(fd) // self._dtype.itemsize
-            if self._known > len(self._mapped):
-                size = max(_RESERVE, 2 * self._known * self._dtype.itemsize)
+            known = self._fs.size(fd) // self._dtype.itemsize
+            if known > len(mapped):
+                size = max(_RESERVE, 2 * known * self._dtype.itemsize)
                 size -= size % self._dtype.itemsize
-                self._mapped = self._fs.map_readonly(fd, size).view(self._dtype)
+                mapped = self._fs.map_readonly(fd, size).view(self._dtype)
+            return mapped, known
         finally:
             self._fs.close(fd)
 
@@ -60,4 +60,4 @@ class IndexFile:
 
     def forget(self) -> None:
         """Drop the mapping; the next use maps the file as it is then."""
-        self._mapped, self._known = np.empty(0, dtype=self._dtype), 0
+        self._view = np.empty(0, dtype=self._dtype), 0

@@ -38,7 +38,7 @@ def indexes_fit(segment: Segment, offset_entries: int, time_entries: int, *, who
         return False
     if whole and not (_rising(offsets["offset"]) and _rising(offsets["position"]) and _rising(times["timestamp"])):
         return False
-    return not offset_entries or entry_is_true(segment, offset_entries - 1)
+    return not offset_entries or entry_is_true(segment, offsets[-1])
 
 
 def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
@@ -50,7 +50,7 @@ def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
     segment.time_index.forget()
     offsets = segment.offset_index.entries()
     times = segment.time_index.entries()
-    if len(offsets) and not entry_is_true(segment, len(offsets) - 1):
+    if len(offsets) and not entry_is_true(segment, offsets[-1]):
         return False
     last = int(offsets["position"][-1]) if len(offsets) else 0
     position, batches = last, 0
@@ -65,9 +65,9 @@ def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
         return not batches or (len(times) > 0 and int(times["timestamp"][-1]) >= largest)
 
 
-def entry_is_true(segment: Segment, entry: int) -> bool:
+def entry_is_true(segment: Segment, entry: np.void) -> bool:
     """Tell whether a batch with the entry's base offset begins at the entry's position."""
-    offset, position = segment.offset_index.entries(entry + 1)[entry].item()
+    offset, position = entry.item()
     try:
         return segment.batch_at(position).base_offset == segment.base_offset + int(offset)
     except BatchDamage:

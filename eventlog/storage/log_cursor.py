@@ -46,6 +46,9 @@ class LogCursor:
         log = self.log
         offset = self.next_offset
         end = log.head.words.item(L.HEAD_END)
+        if offset >= end and log.head.is_private:
+            log.look_for_writers()
+            end = log.head.words.item(L.HEAD_END)
         if offset >= end and self._segment is not None:
             return None
         if end == L.END_DELETED:

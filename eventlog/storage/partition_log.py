@@ -45,7 +45,7 @@ from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.filenames import LOCK, LOG, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
-from eventlog.storage.attachment import attach
+from eventlog.storage.attachment import attach, shared_head
 from eventlog.storage.context import LogContext
 from eventlog.storage.flusher import Flusher
 from eventlog.storage.segment import Segment
@@ -291,6 +291,8 @@ class PartitionLog:
         """Seal the active segment and begin the next one; see the module's docstring for the crash cases."""
         tail, active = self._tail, self._active
         assert active is not None
+        if self.is_gone():  # or else the new segment could end up in another topic of the same name
+            raise self.unknown_topic()
         tail.seal()
         active.append_due(tail.state(), *tail.take_due())
         active.cut_indexes(tail.state())
@@ -319,7 +321,7 @@ class PartitionLog:
 
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
         """Translate an operating system's error; tell an interrupted caller what became of the records."""
-        if isinstance(error, FileNotFoundError) and self._words.item(_END) == L.END_DELETED:
+        if isinstance(error, FileNotFoundError) and self.is_gone():
             raise self.unknown_topic() from error
         if isinstance(error, OSError) and not isinstance(error, EventLogError):
             raise translate(error, self.directory) from error
@@ -329,6 +331,10 @@ class PartitionLog:
                 outcome = f"were written at offsets {base} to {end - 1}"
                 error.append_result = AppendResult(base, end - 1, timestamp, False)  # type: ignore[attr-defined]
             error.add_note(f"eventlog: the records of this append to {self.topic}-{self.partition} {outcome}")
+
+    def is_gone(self) -> bool:
+        """Tell whether the topic was deleted, even if whoever deletes it has not yet marked the head."""
+        return self._words.item(_END) == L.END_DELETED or not self._lock.is_in_place()
 
     def is_busy(self) -> bool:
         """Tell whether someone else, here or in another process, is writing to the partition right now."""
@@ -379,10 +385,18 @@ class PartitionLog:
     @property
     def end_offset(self) -> int:
         """The published log end offset. Raises UnknownTopicError when the topic was deleted."""
+        if self.head.is_private:
+            self.look_for_writers()
         end: int = self._words.item(_END)
         if end == L.END_DELETED:
             raise self.unknown_topic()
         return end
+
+    def look_for_writers(self) -> None:
+        """Where the log may only be read: once writers have come, follow the head that they keep true."""
+        head = shared_head(self)
+        if head is not None:
+            self.head, self._words, self._page = head, head.words, head.page
 
     @property
     def start_offset(self) -> int:

@@ -42,6 +42,7 @@ class Session:
     def __init__(self, fs: FileSystem, root: str, *, readonly: bool) -> None:
         self._lock = FileLock(fs, os.path.join(root, SESSION_LOCK), readonly=readonly)
         self._root_lock = FileLock(fs, os.path.join(root, ROOT_LOCK), readonly=readonly)
+        self._fs = fs
         self._page_path = os.path.join(root, CONTROL)
         try:
             page = self._watch(fs) if readonly else self._join(fs)
@@ -91,6 +92,18 @@ class Session:
     def bump_metadata(self) -> None:
         """Tell everyone that topics changed. The caller holds the log's root lock."""
         self._words[L.CONTROL_METADATA] = self._words.item(L.CONTROL_METADATA) + 1
+
+    def look_again(self) -> int:
+        """Return the number; a reader who was alone joins if writers have come meanwhile."""
+        if not self._holds_share:
+            try:
+                page = self._watch(self._fs)
+            finally:
+                self._root_lock.close()
+            if not self.is_first:
+                self._words = page.view(np.uint64)
+                self.number, self._holds_share = self._words.item(L.CONTROL_SESSION), True
+        return self.number
 
     def close(self) -> None:
         """Leave the session."""

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
-from eventlog.errors import InvalidRecordError, UnknownTopicError
+from eventlog.errors import CorruptSegmentError, InvalidRecordError, UnknownTopicError
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
 from eventlog.format.batch_splitter import checked_sequence, encode_batches
 from eventlog.format.compression import codec_id
@@ -115,7 +115,8 @@ class Partition:
     def read(self, offset: int, max_bytes: int = 1 << 20) -> list[RecordBatch]:
         """Return the batches from ``offset`` on, up to ``max_bytes`` but at least one; empty at the log end offset.
 
-        Raises OffsetOutOfRangeError, CorruptSegmentError and UnknownTopicError.
+        Raises OffsetOutOfRangeError, UnknownTopicError, and CorruptSegmentError when the damage is at ``offset``:
+        what lies before it is returned first.
         """
         if type(offset) is not int:
             raise InvalidRecordError(
@@ -124,9 +125,13 @@ class Partition:
         cursor = self.cursor(offset)
         batches: list[RecordBatch] = []
         room = max_bytes
-        while room > 0 and (batch := cursor.next_batch()) is not None:
-            batches.append(batch)
-            room -= batch.size
+        try:
+            while room > 0 and (batch := cursor.next_batch()) is not None:
+                batches.append(batch)
+                room -= batch.size
+        except CorruptSegmentError:
+            if not batches:
+                raise
         return batches
 
     def cursor(self, offset: int, *, check_crcs: bool = True) -> LogCursor:
