@@ -26,19 +26,27 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
+        self._data = b""
 
     def put(self, message: Any) -> None:
         """Send one message; returns when the kernel has it."""
         os.write(self.writer, json.dumps(message).encode() + b"\n")
 
+    def take(self, count: int) -> list[Any]:
+        """Return the first messages, at least ``count`` unless the writer ends before."""
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
+        while self._data.count(b"\n") < count and (chunk := os.read(self.reader, 1 << 16)):
+            self._data += chunk
+        *lines, self._data = self._data.split(b"\n")
+        return [json.loads(line) for line in lines]
+
     def take_all(self) -> list[Any]:
         """Return every message up to the end: all writers are dead or have closed."""
-        os.close(self.writer)
-        data = b""
-        while chunk := os.read(self.reader, 1 << 16):
-            data += chunk
+        messages = self.take(1 << 60)
         os.close(self.reader)
-        return [json.loads(line) for line in data.split(b"\n")[:-1]]
+        return messages
 
     def wait(self) -> bytes:
         """Wait for a sign."""
