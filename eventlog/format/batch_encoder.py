@@ -210,24 +210,29 @@ class _Body:
 def _offsets(column: Sequence[Any], size: int) -> NDArray[np.int32] | None:
     """Return the n + 1 offsets of the items, or None when their lengths do not add up to ``size`` bytes."""
     count = len(column)
-    lengths: NDArray[Any]
+    if size > L.MAX_BATCH_BYTES:
+        raise InvalidRecordError("a batch over 2 GiB", hint="give fewer records at once")
+    if size > _SHORT * count:
+        return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
     try:
-        if size > _SHORT * count:
-            raise ValueError
-        lengths = np.frombuffer(bytes(map(len, column)), dtype=np.uint8)
-    except ValueError:
-        lengths = np.fromiter(map(len, column), dtype=L.OFFSETS, count=count)
+        lengths = bytes(map(len, column))
+    except ValueError:  # one is longer than the average
+        return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
+    if lengths.count(lengths[0]) == count and size == count * lengths[0] > 0:
+        return np.arange(0, size + 1, lengths[0], dtype=L.OFFSETS)
+    return _checked_sum(np.frombuffer(lengths, dtype=np.uint8), size)
+
+
+def _checked_sum(lengths: NDArray[Any], size: int) -> NDArray[np.int32] | None:
     offsets = _running(lengths)
     return offsets if offsets[-1] == size else None
 
 
 def _running(lengths: NDArray[Any]) -> NDArray[np.int32]:
-    """Turn n lengths into n + 1 offsets."""
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    if offsets[-1] > L.MAX_BATCH_BYTES:
-        raise InvalidRecordError("a batch over 2 GiB", hint="give fewer records at once")
-    return offsets.astype(L.OFFSETS)
+    """Turn n lengths, which add up to less than 2 GiB, into n + 1 offsets."""
+    offsets = np.zeros(len(lengths) + 1, dtype=L.OFFSETS)
+    np.cumsum(lengths, dtype=np.int32, out=offsets[1:])
+    return offsets
 
 
 def _checked(column: Column, name: str) -> list[bytes | None]:
