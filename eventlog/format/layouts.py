@@ -84,7 +84,8 @@ HEAD_SLOTS = (16, 24)  # in words
 HEAD_RECOVERY_POINT = 32
 
 # log end offset, segment base offset, position behind the last batch, position of the last indexed batch, offset
-# index entries, time index entries; of the segment: largest timestamp, largest in its time index, first
+# index entries, time index entries; of the segment: largest timestamp, largest in its time index, largest of its first
+# batch
 END_SLOT = struct.Struct("=QQQQIIqqq")
 SLOT_CHECKSUM = struct.Struct("=Q")
 assert END_SLOT.size == 64
