@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eventlog.clock import Clock
@@ -23,12 +23,19 @@ from eventlog.errors import (
     ClosedError,
     DeliveryTimeoutError,
     EventLogError,
-    InvalidRecordError,
     RecordTooLargeError,
 )
-from eventlog.format.batch_encoder import RecordHeaders, checked_header
+from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.format.batch_splitter import checked_sequence
 from eventlog.format.compression import codec_id, compress
+from eventlog.producer.arguments import (
+    check_lengths,
+    checked_headers,
+    checked_time,
+    chosen,
+    header_bytes,
+    serialized,
+)
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Outcome, Part
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
@@ -59,26 +66,13 @@ class Producer:
     0
     """
 
+    # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__",
-        "_buffers",
-        "_closed",
-        "_codec",
-        "_fast",
-        "_fast_allowed",
-        "_linger",
-        "_lock",
-        "_most_uncounted",
-        "_now",
-        "_placement",
-        "_registry",
-        "_retired",
-        "_serialize_key",
-        "_serialize_value",
-        "_waiting_bytes",
-        "config",
-        "linger_seconds",
-    )  # fmt: skip
+        "__weakref__", "_buffers", "_closed", "_codec", "_fast", "_fast_allowed", "_linger", "_lock",
+        "_most_uncounted", "_now", "_placement", "_registry", "_retired", "_serialize_key", "_serialize_value",
+        "_waiting_bytes", "config", "linger_seconds",
+    )
+    # fmt: on
 
     def __init__(self, registry: TopicRegistry, config: ProducerConfig, clock: Clock) -> None:
         self.config = config
@@ -162,9 +156,9 @@ class Producer:
         delivery = FullDelivery()
         delivery.key = as_bytes(key if self._serialize_key is None else self._serialize_key(key), "key")
         delivery.value = as_bytes(value if self._serialize_value is None else self._serialize_value(value), "value")
-        delivery.headers = _checked_headers(headers)
+        delivery.headers = checked_headers(headers)
         delivery.stamp = self._now()
-        delivery.timestamp_ms = int(delivery.stamp * 1000) if timestamp_ms is None else _checked_time(timestamp_ms)
+        delivery.timestamp_ms = int(delivery.stamp * 1000) if timestamp_ms is None else checked_time(timestamp_ms)
         self._check_size(topic, delivery)
         number = self._placement.choose(topic, delivery.key, delivery.value, partition)
         buffer = self._buffer(topic, number)
@@ -255,7 +249,7 @@ class Producer:
     def _check_size(self, topic: Topic, delivery: FullDelivery) -> None:
         size = record_bytes(delivery)
         limit = topic.config.max_message_bytes
-        if size + _OVERHEAD + _header_bytes(delivery.headers) <= limit:
+        if size + _OVERHEAD + header_bytes(delivery.headers) <= limit:
             return
         try:
             topic.partitions[0].encode(
@@ -309,18 +303,18 @@ class Producer:
         """
         self._check_open()
         found = self._registry.get(topic)
-        values = _serialized(checked_sequence(values), self._serialize_value)
-        _check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=timestamps_ms)
+        values = serialized(checked_sequence(values), self._serialize_value)
+        check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=timestamps_ms)
         if keys is not None:
-            keys = [as_bytes(key, "key") for key in _serialized(keys, self._serialize_key)]
+            keys = [as_bytes(key, "key") for key in serialized(keys, self._serialize_key)]
         stamps = int(self._now() * 1000) if timestamps_ms is None else timestamps_ms
         split = self._placement.split(found, values, keys, partition)
         encoded = {
             number: found.partitions[number].encode(
-                _chosen(values, places, len(values)),
-                _chosen(keys, places, len(values)),
-                _chosen(stamps, places, len(values)),
-                _chosen(headers, places, len(values)),
+                chosen(values, places, len(values)),
+                chosen(keys, places, len(values)),
+                chosen(stamps, places, len(values)),
+                chosen(headers, places, len(values)),
                 self._codec,
             )
             for number, places in split.items()
@@ -328,7 +322,7 @@ class Producer:
         parts = []
         for number, places in split.items():
             outcome = self._buffer(found, number).write_behind(encoded[number])
-            parts.append(Part(outcome, places, _chosen(stamps, places, len(values))))
+            parts.append(Part(outcome, places, chosen(stamps, places, len(values))))
             if keys is None:
                 self._placement.sent(topic, sum(batch.size for batch in encoded[number]))
         last = next(part for part in parts if part.indices[-1] == len(values) - 1)
@@ -408,53 +402,6 @@ class Producer:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the producer is closed", hint="make a new one with log.producer()")
-
-
-def _chosen(column: Any, places: Sequence[int], count: int) -> Any:
-    """Return the items at ``places``; the column itself when that is all of it, or one value for all."""
-    if column is None or isinstance(column, int) or len(places) == count:
-        return column
-    return [column[place] for place in places]
-
-
-def _check_lengths(topic: str, count: int, **columns: Any) -> None:
-    for name, column in columns.items():
-        if column is None or (name == "timestamps" and isinstance(column, int)):
-            continue
-        if not hasattr(column, "__len__") or not hasattr(column, "__getitem__"):
-            raise InvalidRecordError(
-                f"{name} are a {type(column).__name__}, not a list", topic=topic, hint="give a list, one item a value"
-            )
-        if len(column) != count:
-            raise InvalidRecordError(
-                f"{count} values but {len(column)} {name}", topic=topic, hint="the columns of one call have one length"
-            )
-
-
-def _serialized(column: Sequence[Any], serialize: Any) -> Sequence[Any]:
-    return column if serialize is None else [serialize(item) for item in column]
-
-
-def _checked_headers(headers: Any) -> RecordHeaders | None:
-    if headers is None:
-        return None
-    if not isinstance(headers, Iterable):
-        raise InvalidRecordError(
-            f"headers are a {type(headers).__name__}, not a list", hint='give headers as [("name", b"value"), ...]'
-        )
-    return tuple(checked_header(pair, 0) for pair in headers)
-
-
-def _header_bytes(headers: RecordHeaders | None) -> int:
-    return 0 if headers is None else 32 + sum(len(name) * 4 + len(value or b"") + 8 for name, value in headers)
-
-
-def _checked_time(timestamp_ms: object) -> int:
-    if type(timestamp_ms) is int and 0 <= timestamp_ms < 2**63:
-        return timestamp_ms
-    raise InvalidRecordError(
-        f"timestamp {timestamp_ms!r}", hint="give whole milliseconds since the epoch: int(time.time() * 1000)"
-    )
 
 
 def _unacknowledged(delivery: FullDelivery, number: int, topic: str) -> Delivery:

@@ -30,27 +30,13 @@ _FIRST_LIMIT = 64  # records, until the first batch has told their size
 class RecordBuffer:
     """The unsent records of one partition."""
 
+    # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__",
-        "_batch_size",
-        "_callbacks",
-        "_callbacks_lock",
-        "_codec",
-        "_durability",
-        "_full_settled",
-        "_lock",
-        "_most",
-        "_stamps_appends",
-        "_unsettled",
-        "full",
-        "full_sent",
-        "is_slow",
-        "last",
-        "limit",
-        "on_drained",
-        "partition",
-        "records",
-    )  # fmt: skip
+        "__weakref__", "_batch_size", "_callbacks", "_callbacks_lock", "_codec", "_durability", "_full_settled",
+        "_lock", "_most", "_stamps_appends", "_unsettled", "full", "full_sent", "is_slow", "last", "limit",
+        "on_drained", "partition", "records",
+    )
+    # fmt: on
 
     def __init__(
         self, partition: Partition, batch_size: int, codec: int, durability: str | None, most: int = _FIRST_LIMIT

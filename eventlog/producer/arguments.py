@@ -1,0 +1,61 @@
+"""Check the arguments of a send, before anything is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eventlog.errors import InvalidRecordError
+from eventlog.format.batch_encoder import RecordHeaders, checked_header
+
+
+def chosen(column: Any, places: Sequence[int], count: int) -> Any:
+    """Return the items at ``places``; the column itself when that is all of it, or one value for all."""
+    if column is None or isinstance(column, int) or len(places) == count:
+        return column
+    return [column[place] for place in places]
+
+
+def check_lengths(topic: str, count: int, **columns: Any) -> None:
+    """Raise InvalidRecordError unless each column that is given has one item a value."""
+    for name, column in columns.items():
+        if column is None or (name == "timestamps" and isinstance(column, int)):
+            continue
+        if not hasattr(column, "__len__") or not hasattr(column, "__getitem__"):
+            raise InvalidRecordError(
+                f"{name} are a {type(column).__name__}, not a list", topic=topic, hint="give a list, one item a value"
+            )
+        if len(column) != count:
+            raise InvalidRecordError(
+                f"{count} values but {len(column)} {name}", topic=topic, hint="the columns of one call have one length"
+            )
+
+
+def serialized(column: Sequence[Any], serialize: Any) -> Sequence[Any]:
+    """Return the column as its serializer makes it."""
+    return column if serialize is None else [serialize(item) for item in column]
+
+
+def checked_headers(headers: Any) -> RecordHeaders | None:
+    """Return one record's headers as a tuple of pairs. Raises InvalidRecordError."""
+    if headers is None:
+        return None
+    if not isinstance(headers, Iterable):
+        raise InvalidRecordError(
+            f"headers are a {type(headers).__name__}, not a list", hint='give headers as [("name", b"value"), ...]'
+        )
+    return tuple(checked_header(pair, 0) for pair in headers)
+
+
+def header_bytes(headers: RecordHeaders | None) -> int:
+    """Return what the headers take in a batch at most, in bytes."""
+    return 0 if headers is None else 32 + sum(len(name) * 4 + len(value or b"") + 8 for name, value in headers)
+
+
+def checked_time(timestamp_ms: object) -> int:
+    """Return the timestamp if it is one. Raises InvalidRecordError."""
+    if type(timestamp_ms) is int and 0 <= timestamp_ms < 2**63:
+        return timestamp_ms
+    raise InvalidRecordError(
+        f"timestamp {timestamp_ms!r}", hint="give whole milliseconds since the epoch: int(time.time() * 1000)"
+    )
