@@ -50,11 +50,12 @@ class FileLock:
 
     def is_in_place(self) -> bool:
         """Tell whether the path leads to the file that this lock is on, and not to another one, or to none."""
+        if self._fd < 0:
+            return os.path.isdir(os.path.dirname(self.path))
         try:
-            found = os.stat(self.path)
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
         except FileNotFoundError:
             return False
-        return self._fd < 0 or os.path.samestat(found, os.fstat(self._fd))
 
     def __enter__(self) -> FileLock:
         self.acquire()

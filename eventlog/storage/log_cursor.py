@@ -89,12 +89,14 @@ class LogCursor:
             raise self._damage("the segment is missing", "", 0)
         segment = log.segments[bases[at]]
         active = segment.base_offset == state.segment_base
-        if not active:
-            log.ensure_indexes(segment)
         try:
+            if not active:
+                log.ensure_indexes(segment)
             self._position, self._base = segment.place_of(offset, state.index_entries if active else None)
         except BatchDamage as damage:
             self._position, self._base = self._behind_damage(segment, damage, offset)
+        except FileNotFoundError:
+            raise self._damage("the segment is missing", segment.path, 0) from None
         self._segment = segment
         return True
 
@@ -126,14 +128,15 @@ class LogCursor:
             except BatchDamage as damage:
                 reason = damage.reason
             except FileNotFoundError:
-                self.log.end_offset  # noqa: B018  # raises UnknownTopicError when that is the reason
-                reason = "the segment is missing"
+                raise self._damage("the segment is missing", segment.path, self._position) from None
             if attempt:
                 time.sleep(_PAUSE)
         raise self._damage(reason, segment.path, self._position, segment)
 
     def _damage(self, reason: str, path: str, position: int, segment: Segment | None = None) -> Exception:
         """Return the error for damage at ``next_offset``, with the first offset that can be read behind it."""
+        if self.log.is_gone():
+            return self.log.unknown_topic()
         end = self.log.end_offset
         later = [base for base in self.log.segments.bases() if base > self.next_offset]
         next_offset = min([end, *later])

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from eventlog.config import TopicConfig
-from eventlog.errors import ClosedError, CorruptMetadataError, EventLogError, UnknownTopicError
+from eventlog.errors import ClosedError, CorruptMetadataError, EventLogError, StorageError, UnknownTopicError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.format.filenames import TOPIC_META
 from eventlog.storage.context import LogContext
@@ -64,9 +64,17 @@ class TopicFiles:
         if self.context.closed:
             raise ClosedError("the log is closed", topic=self.name, partition=number, hint="open it again")
         path = os.path.join(self.directory, str(number))
+        self._refuse_deleted(number)
+        try:
+            return PartitionLog(self.context, path, self.name, number, self.config)
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                self._refuse_deleted(number)  # meanwhile
+            raise
+
+    def _refuse_deleted(self, number: int) -> None:
         if self.read(self.context, self.directory, self.name).topic_id != self.topic_id:
             raise UnknownTopicError(
                 "the topic was deleted, and made anew", topic=self.name, partition=number,
                 hint="get the new one with log.topic()",
             )  # fmt: skip
-        return PartitionLog(self.context, path, self.name, number, self.config)
