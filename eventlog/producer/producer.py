@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import os
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +18,7 @@ from typing import Any
 from eventlog.clock import Clock
 from eventlog.config import ProducerConfig
 from eventlog.errors import (
-    BufferExhaustedError,
     ClosedError,
-    DeliveryTimeoutError,
     EventLogError,
     RecordTooLargeError,
 )
@@ -36,16 +33,15 @@ from eventlog.producer.arguments import (
     header_bytes,
     serialized,
 )
+from eventlog.producer.buffer_pool import SMALL, BufferPool
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Outcome, Part
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer, record_bytes
 from eventlog.serializers import as_bytes, serializer
-from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
-_SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
 _CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
 _OVERHEAD = 160  # bytes, rounded up: what a batch of one record needs beside key, value and headers
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
@@ -68,9 +64,8 @@ class Producer:
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_buffers", "_closed", "_codec", "_fast", "_fast_allowed", "_linger", "_lock",
-        "_most_uncounted", "_now", "_placement", "_registry", "_retired", "_serialize_key", "_serialize_value",
-        "_waiting_bytes", "config", "linger_seconds",
+        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_linger", "_lock", "_now",
+        "_placement", "_pool", "_registry", "_serialize_key", "_serialize_value", "config", "linger_seconds",
     )
     # fmt: on
 
@@ -84,13 +79,10 @@ class Producer:
         compress(self._codec, b"")  # a missing extra is told now, and not to each record
         self._serialize_key = serializer(config.key_serializer, "key")
         self._serialize_value = serializer(config.value_serializer, "value")
-        self._buffers: dict[tuple[str, int], RecordBuffer] = {}
-        self._retired: list[RecordBuffer] = []  # of topics that were deleted and made anew
-        self._most_uncounted = config.buffer_memory // (2 * _SMALL)  # plain values of any size that may wait
+        self._pool = BufferPool(config, self._codec, self._drained)
         self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
         self._fast_allowed = self._may_be_fast()
         self._lock = threading.Lock()
-        self._waiting_bytes = 0  # never too low: what was counted last, and every slow send since
         self._linger: LingerThread | None = None
         self._closed = False
         _every_producer.add(self)
@@ -135,7 +127,7 @@ class Producer:
             and partition is None
             and timestamp_ms is None
             and type(value) is bytes
-            and len(value) <= _SMALL
+            and len(value) <= SMALL
         ):
             delivery = Delivery()
             delivery.value = value
@@ -161,9 +153,9 @@ class Producer:
         delivery.timestamp_ms = int(delivery.stamp * 1000) if timestamp_ms is None else checked_time(timestamp_ms)
         self._check_size(topic, delivery)
         number = self._placement.choose(topic, delivery.key, delivery.value, partition)
-        buffer = self._buffer(topic, number)
+        buffer = self._pool.get(topic, number)
         delivery.home = buffer
-        self._reserve(record_bytes(delivery), topic.name)
+        self._pool.reserve(record_bytes(delivery), topic.name)
         buffer.full_sent += 1
         buffer.records.append(delivery)
         self._after_slow_send(buffer, keyless=delivery.key is None and partition is None)
@@ -200,34 +192,11 @@ class Producer:
         if self._linger is not None:
             self._linger.signal()
         waiting = len(buffer.records)
-        most = min(_CONGESTED * buffer.full, self._most_uncounted)
+        most = min(_CONGESTED * buffer.full, self._pool.most_uncounted)
         if waiting >= most:
             self._fast.pop(buffer.partition.topic, None)
         else:
             buffer.limit = min(waiting + buffer.full, most)  # not again with each record
-
-    def _buffer(self, topic: Topic, number: int) -> RecordBuffer:
-        buffer = self._buffers.get((topic.name, number))
-        partition = topic.partitions[number]
-        if buffer is None or buffer.partition is not partition:  # the topic was deleted and made anew
-            buffer = self._replace_buffer(topic, number, partition)
-        return buffer
-
-    def _replace_buffer(self, topic: Topic, number: int, partition: Partition) -> RecordBuffer:
-        with self._lock:
-            buffer = self._buffers.get((topic.name, number))
-            if buffer is not None and buffer.partition is partition:
-                return buffer  # another thread was here first
-            if buffer is not None:
-                self._retired = [*(retired for retired in self._retired if not retired.is_empty()), buffer]
-            config, most = self.config, max(1, self._most_uncounted)
-            buffer = RecordBuffer(partition, config.batch_size, self._codec, config.durability, most)
-            buffer.on_drained = self._drained
-            self._buffers[topic.name, number] = buffer
-            return buffer
-
-    def _all_buffers(self) -> list[RecordBuffer]:
-        return self._retired + list(self._buffers.values())
 
     def _drained(self, buffer: RecordBuffer, size: int) -> None:
         """After a batch, the sticky partitioner may move on to another partition. After a failure, ``size`` is 0."""
@@ -242,7 +211,7 @@ class Producer:
             topic = self._registry.get(name)
             number = self._placement.keyless(name, len(topic.partitions))
             if number != buffer.partition.number:
-                self._fast[name] = self._buffer(topic, number)
+                self._fast[name] = self._pool.get(topic, number)
 
     # --- backpressure ---
 
@@ -260,27 +229,6 @@ class Producer:
                 f"the record has {size} bytes of key and value, and max_message_bytes is {limit}", topic=topic.name,
                 hint="raise the topic's max_message_bytes, compress, or split the record",
             ) from error  # fmt: skip
-
-    def _reserve(self, size: int, topic: str) -> None:
-        """Count ``size`` bytes against ``buffer_memory``; wait for room up to ``max_block_ms``."""
-        self._waiting_bytes += size
-        if self._waiting_bytes <= self.config.buffer_memory:
-            return
-        deadline = time.monotonic() + self.config.max_block_ms / 1000
-        while (waiting := self._count_waiting()) > 0 and waiting + size > self.config.buffer_memory:
-            if not self._drain_largest(deadline):
-                raise BufferExhaustedError(
-                    f"{waiting} bytes wait to be written, and buffer_memory is {self.config.buffer_memory}",
-                    topic=topic, hint="another process holds the partition, or the device is slow; nothing was taken",
-                )  # fmt: skip
-        self._waiting_bytes = self._count_waiting() + size
-
-    def _count_waiting(self) -> int:
-        return sum(buffer.pending_bytes() for buffer in self._all_buffers())
-
-    def _drain_largest(self, deadline: float) -> bool:
-        largest = max(self._all_buffers(), key=lambda buffer: len(buffer.records))
-        return largest.drain(deadline)
 
     # --- whole lists ---
 
@@ -321,7 +269,7 @@ class Producer:
         }
         parts = []
         for number, places in split.items():
-            outcome = self._buffer(found, number).write_behind(encoded[number])
+            outcome = self._pool.get(found, number).write_behind(encoded[number])
             parts.append(Part(outcome, places, chosen(stamps, places, len(values))))
             if keys is None:
                 self._placement.sent(topic, sum(batch.size for batch in encoded[number]))
@@ -333,7 +281,7 @@ class Producer:
     def drain_lingering(self) -> float | None:
         """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
         due: float | None = None
-        for buffer in self._all_buffers():
+        for buffer in self._pool.all():
             records = buffer.records
             if not records:
                 continue
@@ -358,16 +306,7 @@ class Producer:
         ``timeout`` is in seconds. Raises DeliveryTimeoutError when another process kept a partition locked for so
         long; the records wait on.
         """
-        self._drain_all(timeout, last=False)
-
-    def _drain_all(self, timeout: float | None, *, last: bool) -> None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for buffer in self._all_buffers():
-            if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last):
-                raise DeliveryTimeoutError(
-                    f"records were not written within {timeout} s", topic=buffer.partition.topic,
-                    partition=buffer.partition.number, hint="another process holds the partition's lock",
-                )  # fmt: skip
+        self._pool.drain(timeout, last=False)
 
     def close(self, timeout: float | None = None) -> None:
         """Write everything that waits, and end. Harmless when closed already, and goes on after an interrupt."""
@@ -375,7 +314,7 @@ class Producer:
         self._fast.clear()
         if self._linger is not None:
             self._linger.stop()
-        self._drain_all(timeout, last=True)
+        self._pool.drain(timeout, last=True)
 
     def __enter__(self) -> Producer:
         return self
@@ -392,9 +331,7 @@ class Producer:
         self._lock = threading.Lock()
         self._linger = None
         self._fast.clear()
-        self._waiting_bytes = 0
-        for buffer in self._all_buffers():
-            buffer.after_fork()
+        self._pool.after_fork()
 
     def _is_closed(self) -> bool:
         return self._closed

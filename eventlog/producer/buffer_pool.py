@@ -1,0 +1,95 @@
+"""The buffers of a producer, one a partition, and the memory they may take together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from eventlog.config import ProducerConfig
+from eventlog.errors import BufferExhaustedError, DeliveryTimeoutError
+from eventlog.producer.record_buffer import RecordBuffer
+from eventlog.topics.partition import Partition
+from eventlog.topics.topic import Topic
+
+SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
+
+
+class BufferPool:
+    """Makes buffers, finds them, and waits for room in them.
+
+    ``most_uncounted`` is how many plain values of up to `SMALL` bytes may wait in one buffer without being counted.
+    """
+
+    def __init__(self, config: ProducerConfig, codec: int, on_drained: Callable[[RecordBuffer, int], None]) -> None:
+        self.most_uncounted = config.buffer_memory // (2 * SMALL)
+        self._config = config
+        self._codec = codec
+        self._on_drained = on_drained
+        self._lock = threading.Lock()
+        self._buffers: dict[tuple[str, int], RecordBuffer] = {}
+        self._retired: list[RecordBuffer] = []  # of topics that were deleted and made anew
+        self._waiting_bytes = 0  # never too low: what was counted last, and every slow send since
+
+    def get(self, topic: Topic, number: int) -> RecordBuffer:
+        """Return the buffer of a partition."""
+        buffer = self._buffers.get((topic.name, number))
+        partition = topic.partitions[number]
+        if buffer is None or buffer.partition is not partition:  # the topic was deleted and made anew
+            buffer = self._replace(topic, number, partition)
+        return buffer
+
+    def _replace(self, topic: Topic, number: int, partition: Partition) -> RecordBuffer:
+        with self._lock:
+            buffer = self._buffers.get((topic.name, number))
+            if buffer is not None and buffer.partition is partition:
+                return buffer  # another thread was here first
+            if buffer is not None:
+                self._retired = [*(retired for retired in self._retired if not retired.is_empty()), buffer]
+            config, most = self._config, max(1, self.most_uncounted)
+            buffer = RecordBuffer(partition, config.batch_size, self._codec, config.durability, most)
+            buffer.on_drained = self._on_drained
+            self._buffers[topic.name, number] = buffer
+            return buffer
+
+    def all(self) -> list[RecordBuffer]:
+        """Return every buffer that may hold records."""
+        return self._retired + list(self._buffers.values())
+
+    def reserve(self, size: int, topic: str) -> None:
+        """Count ``size`` bytes against ``buffer_memory``; wait for room up to ``max_block_ms``."""
+        self._waiting_bytes += size
+        if self._waiting_bytes <= self._config.buffer_memory:
+            return
+        deadline = time.monotonic() + self._config.max_block_ms / 1000
+        while (waiting := self._count_waiting()) > 0 and waiting + size > self._config.buffer_memory:
+            if not self._drain_largest(deadline):
+                raise BufferExhaustedError(
+                    f"{waiting} bytes wait to be written, and buffer_memory is {self._config.buffer_memory}",
+                    topic=topic, hint="another process holds the partition, or the device is slow; nothing was taken",
+                )  # fmt: skip
+        self._waiting_bytes = self._count_waiting() + size
+
+    def _count_waiting(self) -> int:
+        return sum(buffer.pending_bytes() for buffer in self.all())
+
+    def _drain_largest(self, deadline: float) -> bool:
+        largest = max(self.all(), key=lambda buffer: len(buffer.records))
+        return largest.drain(deadline)
+
+    def drain(self, timeout: float | None, *, last: bool) -> None:
+        """Write everything that waits. Raises DeliveryTimeoutError when ``timeout`` seconds were not enough."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for buffer in self.all():
+            if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last):
+                raise DeliveryTimeoutError(
+                    f"records were not written within {timeout} s", topic=buffer.partition.topic,
+                    partition=buffer.partition.number, hint="another process holds the partition's lock",
+                )  # fmt: skip
+
+    def after_fork(self) -> None:
+        """In a forked child: the records are the parent's."""
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
+        for buffer in self.all():
+            buffer.after_fork()
