@@ -48,6 +48,7 @@ from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.attachment import attach, shared_head
 from eventlog.storage.context import LogContext
 from eventlog.storage.flusher import Flusher
+from eventlog.storage.head import EndState
 from eventlog.storage.segment import Segment
 from eventlog.storage.segment_list import SegmentList
 from eventlog.storage.tail import Tail
@@ -222,6 +223,8 @@ class PartitionLog:
                     words[_END] = published = end  # no interrupt comes between the two
                 except BaseException:
                     self._token = _NOBODY  # the next append looks at the head again, and tidies up
+                    if base >= 0:
+                        self._undo()
                     raise
                 finally:
                     if self._lock_fd >= 0:
@@ -238,7 +241,26 @@ class PartitionLog:
     def _take_over(self) -> None:
         """Become the writer: learn the published end, open what it lies in, and tidy up behind it."""
         self._refuse_unless_writable()
-        words, state = self._words, self.head.end_state()
+        state = self.head.end_state()
+        self._tidy_up(state)
+        self._tail.load(state)
+        self._last_slot = _SLOT_BYTES[self.head.slot_in_force()]
+        self.has_written = True
+        token = _new_token()
+        self._words[_WRITER] = self._token = token
+
+    def _undo(self) -> None:
+        """Clear away what a failed append wrote, as far as the device lets us.
+
+        It was reported as not written. If nobody appends before the log is opened again, recovery would find a whole
+        batch, and take it for one that a dead writer had no time to report.
+        """
+        if self._words.item(_END) != L.END_DELETED:
+            with contextlib.suppress(OSError, EventLogError):
+                self._tidy_up(self.head.end_state())
+
+    def _tidy_up(self, state: EndState) -> None:
+        """Open the segment that the published end lies in, and clear away everything behind it."""
         if self._active is None or self._active.base_offset != state.segment_base:
             self._open_active(state.segment_base, create=False)
         assert self._active is not None
@@ -252,11 +274,6 @@ class PartitionLog:
                 partition=self.partition, position=state.position, hint="open the log again to recover it",
             )  # fmt: skip
         self._active.tidy(state)
-        self._tail.load(state)
-        self._last_slot = _SLOT_BYTES[self.head.slot_in_force()]
-        self.has_written = True
-        token = _new_token()
-        words[_WRITER] = self._token = token
 
     def _refuse_unless_writable(self) -> None:
         if self._words.item(_END) == L.END_DELETED:

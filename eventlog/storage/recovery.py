@@ -8,7 +8,8 @@ sync. Under the partition's lock:
 2. Scan from there, every CRC checked. Damage with whole batches behind it is jumped over and reported; the bytes stay
    where they are, and a reader who arrives there is told which offsets are lost.
 3. Bytes behind the last whole batch, at the very end, are a torn tail: copy them to ``<segment>.torn.<position>`` and
-   sync the copy, then overwrite them with zeros. A crash in between repeats this step.
+   sync the copy, then overwrite them with zeros. A crash in between repeats this step. On a full disk, which is where
+   a write tears without any crash, there is no copy: a log must open there, and no record is lost with these bytes.
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
    out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
 4. Check the indexes of what was scanned; build them anew if they do not fit.
@@ -26,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from eventlog.files.filesystem import CREATE_MODE
+from eventlog.errors import LogFullError
+from eventlog.files.filesystem import CREATE_MODE, translate
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
 from eventlog.storage.active_segment import ActiveSegment
@@ -160,13 +162,19 @@ class _Recovery:
     def _cut_tail(self, segment: Segment, torn: int) -> None:
         position = self._tail.position
         copy = f"{segment.path.removesuffix(LOG)}{TORN}.{position}"
-        self._count(torn_bytes=torn, torn_copy=copy if self._writes else None)
         logger.warning(
             "%s: %d bytes behind offset %d are no whole batch", segment.path, torn, self._tail.end_offset - 1
         )
+        self._count(torn_bytes=torn)
         if not self._writes:
             return
-        self._fs.replace_file(copy, segment.data[position : position + torn])
+        try:
+            self._fs.replace_file(copy, segment.data[position : position + torn])
+            self._count(torn_copy=copy)
+        except OSError as error:
+            if not isinstance(translate(error, copy), LogFullError):
+                raise
+            logger.warning("%s: no space left for a copy of these bytes", segment.path)
         fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC, CREATE_MODE)
         try:
             self._fs.write_zeros(fd, position, segment.size)
