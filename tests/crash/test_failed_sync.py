@@ -91,7 +91,7 @@ def _values(partition: eventlog.Partition) -> list[bytes | None]:
     ],
 )
 def test_failed_sync(tmp_path: Path, call: str, write: Callable[[Any, Any], object]) -> None:
-    """After a failed sync a partition refuses writes in every process until it was reopened; nothing durable is lost."""
+    """After a failed sync a partition refuses writes in every process until reopened; nothing durable is lost."""
     filesystem = FailingFileSystem()
     log = eventlog.open(tmp_path, filesystem=filesystem)
     partition = log.create_topic("t").partitions[0]
