@@ -103,7 +103,7 @@ class LogCursor:
     def _behind_damage(self, segment: Segment, damage: BatchDamage, offset: int) -> Place:
         """Return the place of a whole batch that holds ``offset`` although the way there is damaged."""
         position = damage.position or 0
-        following = segment.next_whole_batch(position + L.ALIGNMENT, 0)
+        following = segment.batch_behind(position, 0)
         while following is not None and following.last_offset < offset:
             following = segment.next_whole_batch(following.position + following.size, 0)
         if following is None or following.header_offset > offset:
@@ -142,7 +142,7 @@ class LogCursor:
         next_offset = min([end, *later])
         following = None
         if segment is not None:
-            following = segment.next_whole_batch(position + L.ALIGNMENT, self.next_offset)
+            following = segment.batch_behind(position, self.next_offset)
         if following is not None and following.header_offset < next_offset:
             next_offset = following.header_offset
         damage = DamagedRange(path, position, self.next_offset, next_offset, reason)

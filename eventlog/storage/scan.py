@@ -51,7 +51,7 @@ def scan_segment(segment: Segment, tail: Tail, stop_offset: int | None = None) -
                 tail.add(batch.size, batch.last_offset + 1, batch.base_timestamp, batch.max_timestamp)
             return damaged
         except BatchDamage as damage:
-            following = segment.next_whole_batch(tail.position + 8, tail.end_offset)
+            following = segment.batch_behind(tail.position, tail.end_offset)
             if following is None or (stop_offset is not None and following.base_offset >= stop_offset):
                 return damaged
             damaged.append(

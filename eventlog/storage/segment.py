@@ -144,6 +144,29 @@ class Segment:
             return BatchDamage(damage.reason, before)
         return BatchDamage(reason, position)
 
+    def batch_behind(self, position: int, after_offset: int) -> RecordBatch | None:
+        """Return the first whole batch behind the damaged one at ``position``, from ``after_offset`` on.
+
+        When the damaged one's length still leads to a batch that goes on where its offsets end, it is that one: a
+        search could find batches within the damaged one, if its values are themselves copies of segments.
+        """
+        following = self._successor(position)
+        if following is not None and following.base_offset >= after_offset:
+            return following
+        return self.next_whole_batch(position + L.ALIGNMENT, after_offset)
+
+    def _successor(self, position: int) -> RecordBatch | None:
+        self.refresh()
+        data, size = self.view
+        if position + L.HEADER_BYTES > size:
+            return None
+        base, length, _, last_delta = _walk_header(data, position)
+        try:
+            following = self.batch_at(position + max(length + L.LENGTH_START, L.HEADER_BYTES))
+        except BatchDamage:
+            return None
+        return following if following.base_offset == base + last_delta + 1 else None
+
     def next_whole_batch(self, position: int, after_offset: int) -> RecordBatch | None:
         """Return the first whole batch at or behind ``position`` whose offsets are ``after_offset`` or later.
 

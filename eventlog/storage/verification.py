@@ -84,7 +84,7 @@ class _Verification:
                 if batch.leader_epoch != 0:
                     raise BatchDamage(f"leader epoch {batch.leader_epoch} in a log that never had a leader")
             except BatchDamage as damage:
-                following = segment.next_whole_batch(position + 8, self._expected)
+                following = segment.batch_behind(position, self._expected)
                 if following is None or following.header_offset >= end_offset:
                     self._damage(segment, position, end_offset, damage.reason)
                     break

@@ -15,6 +15,7 @@ import attrs
 import pytest
 
 import eventlog
+from eventlog.format.batch_encoder import encode
 
 SIZE = 64 + 16 + 8  # header, three offsets padded to eight bytes, two values of four bytes
 BASES = (0, 6, 12)
@@ -297,3 +298,26 @@ def test_a_lost_index_is_built_anew_to_the_byte(log_path: Path) -> None:
         read_on(partition)
     assert [path.read_bytes() for path in indexes[:4]] == before[:4]
     assert indexes[4].read_bytes() == before[4]
+
+
+def test_a_batch_within_a_value_is_never_taken_for_one(log_path: Path) -> None:
+    """A damaged batch whose value is itself a copy of some segment costs its own record: nothing in it is a record."""
+    inner = b"".join(bytes(part) for part in encode([b"not a record"] * 2, 5).stamp(2))
+    with eventlog.open(log_path) as log:
+        partition = log.create_topic("t").partitions[0]
+        partition.append([b"a"])
+        partition.append([inner * 3, b"b", b"c"])
+        partition.append([b"d"])
+    raw = (log_path / "topics" / "t" / "0" / segment(0)).read_bytes()
+    assert raw.index(inner) % 8 == 0
+    flip(segment(0), raw.index(inner) - 9)(log_path / "topics" / "t" / "0")
+    for lost_head in (False, True):
+        if lost_head:
+            (log_path / "topics" / "t" / "0" / "head").unlink()
+        with eventlog.open(log_path) as log:
+            partition = log.topic("t").partitions[0]
+            assert read_on(partition) == ({0: b"a", 4: b"d"}, [(1, 4)])
+            assert [(found.base_offset, found.next_offset) for found in partition.verify().damaged] == [(1, 4)]
+            for offset in (1, 2, 3):
+                with pytest.raises(eventlog.CorruptSegmentError):
+                    partition.read(offset)
