@@ -142,7 +142,7 @@ class LogCursor:
         next_offset = min([end, *later])
         following = None
         if segment is not None:
-            following = segment.batch_behind(position, self.next_offset)
+            following = segment.batch_behind(position, self.next_offset + 1)  # a seek there gets further
         if following is not None and following.header_offset < next_offset:
             next_offset = following.header_offset
         damage = DamagedRange(path, position, self.next_offset, next_offset, reason)
