@@ -132,10 +132,11 @@ def test_the_head_page_is_a_head(tmp_path: Path) -> None:
 
 
 def test_the_head_page_differs_from_a_real_one_in_random_numbers_only(tmp_path: Path) -> None:
-    """All that two heads of one content differ in is the session and the writer, which are random."""
+    """All that two heads of one content differ in are the session, the writer and the identity, which are random."""
     real = np.frombuffer((write_example(tmp_path / "log") / "head").read_bytes(), np.uint64)
     shown = np.frombuffer(example("head.md"), np.uint64)
-    assert set(np.flatnonzero(real != shown).tolist()) <= {layouts.HEAD_SESSION, layouts.HEAD_WRITER}
+    random = {layouts.HEAD_SESSION, layouts.HEAD_WRITER, layouts.HEAD_IDENTITY}
+    assert set(np.flatnonzero(real != shown).tolist()) <= random
 
 
 def test_the_control_page_shows_one(tmp_path: Path) -> None:

@@ -48,15 +48,6 @@ class FileLock:
         if self._fd >= 0:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def is_in_place(self) -> bool:
-        """Tell whether the path leads to the file that this lock is on, and not to another one, or to none."""
-        if self._fd < 0:
-            return os.path.isdir(os.path.dirname(self.path))
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
-        except FileNotFoundError:
-            return False
-
     def __enter__(self) -> FileLock:
         self.acquire()
         return self

@@ -27,6 +27,10 @@ def encode_batches(
     """
     stamps = _timestamps(timestamps_ms, len(values))
     for name, column in (("keys", keys), ("headers", headers)):
+        if column is not None and not hasattr(column, "__len__"):
+            raise InvalidRecordError(
+                f"{name} are a {type(column).__name__}, not a list", hint="give a list, one item a value"
+            )
         if column is not None and len(column) != len(values):
             raise InvalidRecordError(
                 f"{len(values)} values but {len(column)} {name}", hint="columns of one call have one length"

@@ -18,7 +18,7 @@ epoch can be stamped without a new CRC. The body after byte 64 is little-endian;
 Head, one page per partition: 64-bit words in the machine's own byte order (it is never moved between machines)::
 
     0 magic    1 session      2 log end offset    3 log start offset
-    4 durable  5 writer       6 sleeping at       7 reserved
+    4 durable  5 writer       6 sleeping at       7 identity
     16..23 and 24..31  two end slots, of which the one whose first word equals word 2 is in force
     32..40             recovery point: an end slot of what is on the device, then its CRC-32C
 
@@ -79,7 +79,7 @@ MAX_RELATIVE_OFFSET = 2**31 - 1
 
 HEAD_MAGIC = int.from_bytes(b"EVLHEAD1", "little")
 HEAD_SESSION, HEAD_END, HEAD_START, HEAD_DURABLE = 1, 2, 3, 4
-HEAD_WRITER, HEAD_SLEEPING = 5, 6
+HEAD_WRITER, HEAD_SLEEPING, HEAD_IDENTITY = 5, 6, 7
 HEAD_SLOTS = (16, 24)  # in words
 HEAD_RECOVERY_POINT = 32
 

@@ -74,7 +74,7 @@ class RecordBuffer:
 
     def _is_busy(self) -> bool:
         try:
-            return self.partition.log.is_busy()
+            return self.partition.log.writer.is_busy()
         except (EventLogError, OSError):
             return False  # the append will tell what is wrong, to those whom it concerns
 
@@ -99,7 +99,7 @@ class RecordBuffer:
             if self.records:
                 self._drain()
             try:
-                return self._outcome(self.partition.log.append(batches, self._durability))
+                return self._outcome(self.partition.log.writer.append(batches, self._durability))
             except EventLogError as error:
                 return Outcome(self.partition.topic, self.partition.number, error=error)
 
@@ -121,7 +121,7 @@ class RecordBuffer:
     def _write(self, records: list[Delivery], batches: list[EncodedBatch]) -> None:
         """Append; an error becomes the outcome of these records. After an interrupt, unwritten ones stay here."""
         try:
-            self._unsettled = records, self.partition.log.append(batches, self._durability)
+            self._unsettled = records, self.partition.log.writer.append(batches, self._durability)
         except EventLogError as error:
             self._unsettled = records, error
             self._settle()

@@ -74,7 +74,7 @@ class Flusher:
     def _sync(self) -> None:
         head = self._log.head
         if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
-            raise self._log.poisoned_error()
+            raise self._log.writer.poisoned_error()
         state = head.end_state()
         try:
             self._sync_segments(head.words.item(L.HEAD_DURABLE), state)
@@ -85,7 +85,7 @@ class Flusher:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self._log.is_gone():
                 raise self._log.unknown_topic() from error
-            self._log.poison()
+            self._log.writer.poison()
             raise StorageError(
                 f"the device failed to sync: {error.strerror or error}",
                 path=self._log.directory, topic=self._log.topic, partition=self._log.partition,

@@ -11,6 +11,8 @@ head from the recovery point (what was known to be on the device, under its own 
 
 from __future__ import annotations
 
+import os
+import secrets
 from typing import NamedTuple
 
 import crc32c
@@ -55,7 +57,16 @@ class Head:
     @classmethod
     def create(cls, fs: FileSystem, path: str) -> Head:
         """Put a fresh page at ``path``. An older page of this name lives on for those who have it mapped."""
-        return cls(create_page(fs, path, L.HEAD_MAGIC))
+        head = cls(create_page(fs, path, L.HEAD_MAGIC))
+        head.words[L.HEAD_IDENTITY] = secrets.randbits(64)
+        return head
+
+    def is_in_place(self, fs: FileSystem, path: str) -> bool:
+        """Tell whether this is the head at ``path``, and not that of another topic of the same name."""
+        if self.is_private:
+            return fs.exists(os.path.dirname(path))
+        other = Head.open(fs, path, writable=False)
+        return other is not None and other.words.item(L.HEAD_IDENTITY) == self.words.item(L.HEAD_IDENTITY)
 
     @classmethod
     def private(cls) -> Head:

@@ -6,7 +6,14 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
-from eventlog.errors import CorruptSegmentError, InvalidRecordError, UnknownTopicError
+from eventlog.config import DURABILITIES
+from eventlog.errors import (
+    ClosedError,
+    CorruptSegmentError,
+    InvalidConfigError,
+    InvalidRecordError,
+    UnknownTopicError,
+)
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
 from eventlog.format.batch_splitter import checked_sequence, encode_batches
 from eventlog.format.compression import codec_id
@@ -49,7 +56,9 @@ class Partition:
 
     @property
     def log(self) -> PartitionLog:
-        """The files of the partition, opened on first use."""
+        """The files of the partition, opened on first use. Raises ClosedError once the log is closed."""
+        if self._files.context.closed:
+            raise ClosedError("the log is closed", topic=self.topic, partition=self.number, hint="open it again")
         if self._opened is None:
             with self._opening:
                 if self._opened is None:
@@ -75,11 +84,13 @@ class Partition:
         Raises SerializationError for a value that is not bytes or None, InvalidRecordError for columns that do not
         fit together, RecordTooLargeError, LogFullError, ReadOnlyLogError, UnknownTopicError and StorageError.
         """
+        if durability is not None and durability not in DURABILITIES:
+            raise InvalidConfigError(f"durability={durability!r} is not possible", hint="give 'os' or 'disk'")
         if keys is None and headers is None and timestamps_ms is None and type(values) is list and len(values) == 1:
             value = values[0]  # the shortest way for the most frequent call
             if type(value) is bytes and len(value) <= self._single_max and self._opened is not None:
-                return self._opened.append_batch(encode_one(value, int(self._time() * 1000)), durability)
-        return self.log.append(self.encode(values, keys, timestamps_ms, headers), durability)
+                return self._opened.writer.append_batch(encode_one(value, int(self._time() * 1000)), durability)
+        return self.log.writer.append(self.encode(values, keys, timestamps_ms, headers), durability)
 
     def encode(
         self,
@@ -104,9 +115,9 @@ class Partition:
         self.log.sync()
 
     def flush_if_written(self) -> None:
-        """Do the same if this process appended here, and the topic is still there."""
+        """Do the same if this process appended here, or recovered what another one had appended."""
         log = self._opened
-        if log is not None and log.has_written:
+        if log is not None and (log.writer.has_written or log.recovery is not None):
             with contextlib.suppress(UnknownTopicError):
                 log.sync()
 
@@ -120,8 +131,9 @@ class Partition:
         """
         if type(offset) is not int:
             raise InvalidRecordError(
-                f"offset {offset!r} is not a whole number", topic=self.topic, partition=self.number
-            )
+                f"offset {offset!r} is not a whole number", topic=self.topic, partition=self.number,
+                hint=f"give one from {self.log_start_offset} to {self.log_end_offset}",
+            )  # fmt: skip
         cursor = self.cursor(offset)
         batches: list[RecordBatch] = []
         room = max_bytes

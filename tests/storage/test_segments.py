@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.storage import partition_log
+from eventlog.storage import log_writer
 
 BATCH = 64 + 8 + 104  # header, two offsets, a value of a hundred bytes padded to eight
 VALUE = bytes(100)
@@ -57,7 +57,7 @@ def test_relative_offsets_never_overflow(
     log: eventlog.EventLog, log_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A segment ends before an offset relative to its base needs more room than an index entry has."""
-    monkeypatch.setattr(partition_log, "_MAX_RELATIVE_OFFSET", 10)  # 2^31 records would take an hour
+    monkeypatch.setattr(log_writer, "_MAX_RELATIVE_OFFSET", 10)  # 2^31 records would take an hour
     partition = log.create_topic("t", index_interval_bytes=0).partitions[0]
     for _ in range(8):
         partition.append([b"x", b"y", b"z", b"w"])
