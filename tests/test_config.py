@@ -1,0 +1,112 @@
+"""Settings: Kafka's names and defaults, every value checked, every mistake answered with what to give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+import eventlog
+from eventlog.config import configure
+
+GOOD: list[tuple[Any, str, Any]] = [
+    (eventlog.TopicConfig, "segment_bytes", 1024),
+    (eventlog.TopicConfig, "segment_bytes", 2**31 - 1),
+    (eventlog.TopicConfig, "flush_ms", 0),
+    (eventlog.TopicConfig, "compression_type", "zstd"),
+    (eventlog.TopicConfig, "message_timestamp_type", "LogAppendTime"),
+    (eventlog.ProducerConfig, "linger_ms", 0),
+    (eventlog.ProducerConfig, "linger_ms", 0.5),
+    (eventlog.ProducerConfig, "batch_size", 0),
+    (eventlog.ProducerConfig, "acks", -1),
+    (eventlog.ProducerConfig, "partitioner", hash),
+    (eventlog.ProducerConfig, "value_serializer", str.encode),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "none"),
+    (eventlog.ConsumerConfig, "max_poll_records", 1),
+]
+
+BAD: list[tuple[Any, str, Any]] = [
+    (eventlog.TopicConfig, "segment_bytes", 1023),
+    (eventlog.TopicConfig, "segment_bytes", 2**31),
+    (eventlog.TopicConfig, "segment_bytes", "1 GiB"),
+    (eventlog.TopicConfig, "segment_bytes", 1e9),
+    (eventlog.TopicConfig, "segment_bytes", True),
+    (eventlog.TopicConfig, "segment_ms", 0),
+    (eventlog.TopicConfig, "max_message_bytes", 255),
+    (eventlog.TopicConfig, "compression_type", "brotli"),
+    (eventlog.TopicConfig, "message_timestamp_type", "createtime"),
+    (eventlog.TopicConfig, "durability", "disc"),
+    (eventlog.TopicConfig, "durability", None),
+    (eventlog.TopicConfig, "flush_messages", 0),
+    (eventlog.ProducerConfig, "linger_ms", -1),
+    (eventlog.ProducerConfig, "linger_ms", float("nan")),
+    (eventlog.ProducerConfig, "linger_ms", float("inf")),
+    (eventlog.ProducerConfig, "linger_ms", True),
+    (eventlog.ProducerConfig, "linger_ms", "5"),
+    (eventlog.ProducerConfig, "batch_size", -1),
+    (eventlog.ProducerConfig, "buffer_memory", 0),
+    (eventlog.ProducerConfig, "max_block_ms", -1),
+    (eventlog.ProducerConfig, "acks", 2),
+    (eventlog.ProducerConfig, "acks", "0"),
+    (eventlog.ProducerConfig, "durability", "memory"),
+    (eventlog.ProducerConfig, "compression_type", "producer"),
+    (eventlog.ProducerConfig, "partitioner", "murmur2"),
+    (eventlog.ProducerConfig, "partitioner", None),
+    (eventlog.ProducerConfig, "key_serializer", 5),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "smallest"),
+    (eventlog.ConsumerConfig, "max_poll_records", 0),
+    (eventlog.ConsumerConfig, "check_crcs", 1),
+    (eventlog.ConsumerConfig, "value_deserializer", 5),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "value"), GOOD)
+def test_values_that_are_possible(cls: Any, name: str, value: Any) -> None:
+    """A possible value is kept as it is."""
+    assert getattr(configure(cls, {name: value}), name) == value
+
+
+@pytest.mark.parametrize(("cls", "name", "value"), BAD)
+def test_values_that_are_not(cls: Any, name: str, value: Any) -> None:
+    """An impossible value is a ValueError that names the setting, shows the value, and says what to give."""
+    with pytest.raises(eventlog.InvalidConfigError) as caught:
+        configure(cls, {name: value})
+    assert isinstance(caught.value, ValueError)
+    assert name in str(caught.value) and repr(value) in str(caught.value)
+    assert caught.value.hint.startswith("give ")
+
+
+def test_a_misspelt_setting(log: eventlog.EventLog) -> None:
+    """An unknown setting is an error with the nearest known one, in every call that takes settings."""
+    for call, wrong, right in (
+        (lambda **options: log.create_topic("t", **options), "segment_byte", "segment_bytes"),
+        (log.producer, "linger", "linger_ms"),
+        (log.consumer, "auto_offset_rest", "auto_offset_reset"),
+    ):
+        with pytest.raises(eventlog.InvalidConfigError, match=right):
+            call(**{wrong: 1})
+    with pytest.raises(eventlog.InvalidConfigError, match=r"known: .*linger_ms"):
+        log.producer(bootstrap_servers="localhost")
+    assert log.topics() == []
+
+
+def test_defaults_are_kafkas() -> None:
+    """Defaults that Kafka's documentation states are the same here."""
+    topic, producer, consumer = eventlog.TopicConfig(), eventlog.ProducerConfig(), eventlog.ConsumerConfig()
+    assert (topic.segment_bytes, topic.segment_ms) == (1073741824, 604800000)
+    assert (topic.index_interval_bytes, topic.flush_messages) == (4096, 9223372036854775807)
+    assert (topic.message_timestamp_type, topic.compression_type) == ("CreateTime", "producer")
+    assert (producer.acks, producer.buffer_memory, producer.max_block_ms) == ("all", 33554432, 60000)
+    assert (producer.linger_ms, producer.compression_type) == (5, "none")
+    assert (consumer.auto_offset_reset, consumer.max_poll_records) == ("latest", 500)
+    assert (consumer.fetch_max_bytes, consumer.check_crcs) == (52428800, True)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    """Configurations are values: a change is a new one."""
+    config = eventlog.ProducerConfig()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        config.linger_ms = 1  # type: ignore[misc]
+    with pytest.raises(eventlog.InvalidConfigError):
+        attrs.evolve(config, linger_ms=-1)
