@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -65,7 +64,7 @@ class FileSystem:
     listdir = staticmethod(os.listdir)
     map_readonly = staticmethod(map_readonly)
     map_shared = staticmethod(map_shared)
-    remove_tree = staticmethod(shutil.rmtree)
+    rmdir = staticmethod(os.rmdir)
 
     if sys.platform == "darwin":  # fsync there stops at the drive's cache; F_FULLFSYNC reaches the medium
 
@@ -110,6 +109,14 @@ class FileSystem:
         block = bytes(min(end - start, 1 << 20))
         while start < end:
             start += self.pwrite(fd, block[: end - start], start)
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory and everything in it."""
+        # Not shutil.rmtree: interrupted, it may close a descriptor twice, which hides the interrupt behind an OSError.
+        for directory, _, names in os.walk(path, topdown=False):
+            for name in names:
+                self.unlink(os.path.join(directory, name))
+            self.rmdir(directory)
 
     def sync_directory(self, path: str) -> None:
         """Make creations, renames and removals in the directory durable."""

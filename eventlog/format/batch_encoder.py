@@ -33,7 +33,7 @@ _CRC_START = L.CRC_START
 _SHORT = 255  # lengths up to this fit into bytes, which is the fastest way from a list of values to an array
 
 
-BatchFields = tuple[bytes | list[bytes], int, int, int, int, int]  # those of EncodedBatch
+BatchFields = tuple[bytes | list[bytes], int, int, int, int]  # those of EncodedBatch
 
 
 class EncodedBatch(NamedTuple):
@@ -47,7 +47,6 @@ class EncodedBatch(NamedTuple):
     checksum: int
     size: int
     records: int
-    base_timestamp: int
     max_timestamp: int
 
     def stamp(self, base_offset: int, leader_epoch: int = 0) -> list[bytes]:
@@ -65,7 +64,7 @@ class EncodedBatch(NamedTuple):
         fields[0] |= L.ATTRIBUTE_LOG_APPEND_TIME
         fields[3] = timestamp_ms
         parts = [_pack_trailer(*fields) + trailer[L.TRAILER.size :], *whole[1:]]
-        return EncodedBatch(parts, _checksum(parts), self.size, self.records, self.base_timestamp, timestamp_ms)
+        return EncodedBatch(parts, _checksum(parts), self.size, self.records, timestamp_ms)
 
 
 def _checksum(parts: list[bytes]) -> int:
@@ -96,7 +95,7 @@ def encode_one(value: bytes, timestamp_ms: int) -> BatchFields:
     trailer = _one_trailer(timestamp_ms)
     length = len(value)
     tail = trailer + _pack_pair(0, length) + value + _PADDING[length & 7]
-    return tail, _crc(tail), len(tail) + _CRC_START, 1, timestamp_ms, timestamp_ms
+    return tail, _crc(tail), len(tail) + _CRC_START, 1, timestamp_ms
 
 
 def encode(
@@ -132,7 +131,7 @@ def encode(
         L.NO_SEQUENCE, count, body.columns,
     )  # fmt: skip
     parts = [trailer, *body.parts]
-    return EncodedBatch(parts, _checksum(parts), size, count, base_timestamp, max_timestamp)
+    return EncodedBatch(parts, _checksum(parts), size, count, max_timestamp)
 
 
 class _Body:

@@ -166,7 +166,7 @@ class LogWriter:
                     self._log.recently_used = True
                     base, position = tail.end_offset, tail.position
                     if several is None:
-                        parts, checksum, size, count, base_timestamp, timestamp = fields
+                        parts, checksum, size, count, timestamp = fields
                         prefix = _pack_prefix(base, size - _LENGTH_START, 0, _MAGIC, checksum)
                         data: Any = prefix + parts if type(parts) is bytes else [prefix, *parts]
                     else:
@@ -189,7 +189,7 @@ class LogWriter:
                     if several is not None:
                         _add_all(tail, several)
                     elif position - tail.last_indexed >= self._index_interval or timestamp > tail.max_timestamp:
-                        tail.add(size, end, base_timestamp, timestamp)
+                        tail.add(size, end, timestamp)
                     else:  # all that is left of `Tail.add` when there is nothing to note
                         tail.position = position + size
                         tail.end_offset = end
@@ -384,7 +384,7 @@ class LogWriter:
 
 def _add_all(tail: Tail, batches: Sequence[EncodedBatch]) -> None:
     for batch in batches:
-        tail.add(batch.size, tail.end_offset + batch.records, batch.base_timestamp, batch.max_timestamp)
+        tail.add(batch.size, tail.end_offset + batch.records, batch.max_timestamp)
 
 
 def _new_token() -> int:

@@ -48,7 +48,7 @@ def scan_segment(segment: Segment, tail: Tail, stop_offset: int | None = None) -
             for batch in segment.batches(tail.position, tail.end_offset):
                 if stop_offset is not None and batch.last_offset >= stop_offset:
                     return damaged
-                tail.add(batch.size, batch.last_offset + 1, batch.base_timestamp, batch.max_timestamp)
+                tail.add(batch.size, batch.last_offset + 1, batch.max_timestamp)
             return damaged
         except BatchDamage as damage:
             following = segment.batch_behind(tail.position, tail.end_offset)

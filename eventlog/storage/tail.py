@@ -44,7 +44,7 @@ class Tail:
             self.time_entries, self.max_timestamp, self.last_time_indexed, self.first_timestamp,
         )  # fmt: skip
 
-    def add(self, size: int, end_offset: int, base_timestamp: int, max_timestamp: int) -> None:
+    def add(self, size: int, end_offset: int, max_timestamp: int) -> None:
         """Advance over a batch of ``size`` bytes whose records end before ``end_offset``."""
         position = self.position
         if position == 0:

@@ -89,8 +89,8 @@ class Partition:
         if keys is None and headers is None and timestamps_ms is None and type(values) is list and len(values) == 1:
             value = values[0]  # the shortest way for the most frequent call
             if type(value) is bytes and len(value) <= self._single_max and self._opened is not None:
-                return self._opened.append_batch(encode_one(value, int(self._time() * 1000)), durability)
-        return self.log.append(self.encode(values, keys, timestamps_ms, headers), durability)
+                return self._opened.writer.append_batch(encode_one(value, int(self._time() * 1000)), durability)
+        return self.log.writer.append(self.encode(values, keys, timestamps_ms, headers), durability)
 
     def encode(
         self,
@@ -117,7 +117,7 @@ class Partition:
     def flush_if_written(self) -> None:
         """Do the same if this process appended here, or recovered what another one had appended."""
         log = self._opened
-        if log is not None and (log.has_written or log.recovery is not None):
+        if log is not None and (log.writer.has_written or log.recovery is not None):
             with contextlib.suppress(UnknownTopicError):
                 log.sync()
 
