@@ -306,6 +306,10 @@ class WatchedFileSystem(FileSystem):
         os.unlink(path)
         self._note("unlink")
 
+    def rmdir(self, path: str) -> None:  # type: ignore[override]
+        os.rmdir(path)
+        self._note("rmdir")
+
     def mkdir(self, path: str) -> None:  # type: ignore[override]
         os.mkdir(path)
         self._note("mkdir")
@@ -443,7 +447,19 @@ def compare_with_seam(name: str, base: str) -> dict[str, object]:
 
     assert once(name, os.path.join(base, "whole"), way) == (0, True)
     (seen,) = asked.take_all()
-    kinds = {"pwritev2", "pwrite64", "fdatasync", "fsync", "rename", "unlink", "mkdir", "ftruncate", "truncate"}
+    kinds = {
+        "pwritev2",
+        "pwrite64",
+        "fdatasync",
+        "fsync",
+        "rename",
+        "unlink",
+        "unlinkat",
+        "rmdir",
+        "mkdir",
+        "ftruncate",
+        "truncate",
+    }
     with open(trace) as file:
         calls = [line.split("(")[0].split()[-1] for line in file if "(" in line and " = -1 " not in line]
     return {"seam": seen, "kernel": [call for call in calls if call in kinds]}
