@@ -268,7 +268,7 @@ partition = log.topic("t").partitions[0]
 sys.setswitchinterval(1e-6)
 stop = False
 def look():
-    while not stop: partition.log.is_busy()
+    while not stop: partition.log.writer.is_busy()
 threads = [threading.Thread(target=look) for _ in range(2)]
 for thread in threads: thread.start()
 ready()
