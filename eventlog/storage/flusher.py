@@ -28,6 +28,8 @@ from eventlog.storage.head import EndState
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
+_LONGEST_WAIT = 0.02  # seconds: whoever synced may have failed, or been interrupted, before it woke the others
+
 
 class Flusher:
     """The group commit of one partition in one process."""
@@ -35,15 +37,17 @@ class Flusher:
     def __init__(self, log: PartitionLog) -> None:
         self._log = log
         self._fs = log.context.fs
-        self._turn = threading.Condition()
-        self._syncing = False
+        self._syncing = threading.Lock()
+        self._turn_lock = threading.RLock()
+        self._turn = threading.Condition(self._turn_lock)
         self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
         self._last_flush = log.context.clock.monotonic()
 
     def after_fork(self) -> None:
         """Start with a free lock in a forked child."""
-        self._turn = threading.Condition()
-        self._syncing = False
+        self._syncing = threading.Lock()
+        self._turn_lock = threading.RLock()
+        self._turn = threading.Condition(self._turn_lock)
 
     def sync_to(self, end_offset: int) -> None:
         """Return once every record before ``end_offset`` is on the device.
@@ -52,17 +56,17 @@ class Flusher:
         """
         words = self._log.head.words
         while words.item(L.HEAD_DURABLE) < end_offset:
-            with self._turn:
-                if self._syncing:
-                    self._turn.wait()  # for the one under way: it may cover these records, or else the next one does
-                    continue
-                self._syncing = True
-            try:
-                self._sync()
-            finally:
-                with self._turn:
-                    self._syncing = False
-                    self._turn.notify_all()
+            if self._syncing.locked():  # it may cover these records, or else the next one does
+                with self._turn_lock:
+                    if self._syncing.locked():
+                        self._turn.wait(_LONGEST_WAIT)
+                continue
+            # A lock and not a flag: no interrupt comes between taking it and the end of the `with` that frees it.
+            with self._syncing:
+                if words.item(L.HEAD_DURABLE) < end_offset:
+                    self._sync()
+            with self._turn_lock:
+                self._turn.notify_all()
 
     def is_due(self, end_offset: int) -> bool:
         """Tell whether ``flush_messages`` or ``flush_ms`` ask for a flush now."""
