@@ -84,7 +84,8 @@ class LogCursor:
             return False
         state = log.head.end_state()
         bases = log.segments.bases(state.segment_base)
-        at = max(0, bisect_right(bases, offset) - 1)
+        # Not behind the published segment: what lies there is of a roll that may never be published, and vanish again.
+        at = max(0, bisect_right(bases, min(offset, state.segment_base)) - 1)
         if not bases:
             raise self._damage("the segment is missing", "", 0)
         segment = log.segments[bases[at]]

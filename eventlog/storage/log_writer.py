@@ -121,9 +121,13 @@ class LogWriter:
     def _release(self) -> None:
         # First forget a descriptor, then close it: its number may belong to another file the moment it is closed.
         self._token = _NOBODY  # the next append takes over anew, and opens what it needs
-        active, self._active = self._active, None
-        self._active_fd = self._lock_fd = -1
+        self._lock_fd = -1
         self._lock.close()
+        self._close_active()
+
+    def _close_active(self) -> None:
+        active, self._active = self._active, None
+        self._active_fd = -1
         if active is not None:
             active.close()
 
@@ -223,6 +227,8 @@ class LogWriter:
         """Become the writer: learn the published end, open what it lies in, and tidy up behind it."""
         self._refuse_unless_writable()
         state = self._log.head.end_state()
+        if self._token == _NOBODY:  # an append failed, and its new segment may have been removed and made anew
+            self._close_active()
         self._tidy_up(state)
         self._tail.load(state)
         self._last_slot = _SLOT_BYTES[self._log.head.slot_in_force()]

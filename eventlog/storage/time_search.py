@@ -18,6 +18,8 @@ def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestam
     """
     state = log.head.end_state()
     for base in log.segments.bases(state.segment_base):
+        if base > state.segment_base:  # of a roll that was not published when we looked: it may vanish again
+            break
         segment = log.segments[base]
         active = base == state.segment_base
         if not active:

@@ -1,0 +1,228 @@
+"""Defects that a review found, each told by what is true now that it is mended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eventlog
+from eventlog.files.filesystem import FileSystem
+from eventlog.model import TopicPartition
+
+
+class FailingFileSystem(FileSystem):
+    """Real files; ``on_write`` and ``on_open`` are called with the path, and may raise."""
+
+    def __init__(self) -> None:
+        self.paths: dict[int, str] = {}
+        self.on_write: Callable[[str], None] = lambda path: None  # after the bytes are in the file
+        self.on_open: Callable[[str], None] = lambda path: None
+        self.open = self._open  # type: ignore[method-assign]
+        self.pwrite = self._pwrite  # type: ignore[method-assign]
+        self.pwritev = self._pwritev  # type: ignore[method-assign]
+
+    def _open(self, path: str, *args: Any) -> int:
+        self.on_open(path)
+        fd = os.open(path, *args)
+        self.paths[fd] = path
+        return fd
+
+    def _pwrite(self, fd: int, data: Any, position: int) -> int:
+        written = os.pwrite(fd, data, position)
+        self.on_write(self.paths.get(fd, ""))
+        return written
+
+    def _pwritev(self, fd: int, data: Any, position: int) -> int:
+        written = os.pwritev(fd, data, position)
+        self.on_write(self.paths.get(fd, ""))
+        return written
+
+
+def failing(name: str, code: int, times: int = 1) -> Callable[[str], None]:
+    """Fail with ``code`` the first ``times`` times that a path of this end comes."""
+    left = [times]
+
+    def fail(path: str) -> None:
+        if path.endswith(name) and left[0]:
+            left[0] -= 1
+            raise OSError(code, os.strerror(code), path)
+
+    return fail
+
+
+def values_of(partition: Any, offset: int = 0) -> list[bytes | None]:
+    """Return the first byte of each value from ``offset`` on."""
+    return [value[:1] for batch in partition.read(offset, 1 << 30) for value in batch.values()]
+
+
+SECOND_SEGMENT = "00000000000000000001.log"
+FIRST_SEGMENT = "00000000000000000000.log"
+
+
+def test_a_writer_whose_roll_failed_never_writes_into_a_segment_that_another_writer_removed(log_path: Path) -> None:
+    """A roll fails, and so does clearing away after it; another process rolls there: later records are all found."""
+    fs = FailingFileSystem()
+    with eventlog.EventLog(log_path, filesystem=fs) as first, eventlog.open(log_path) as second:
+        ours = first.create_topic("t", segment_bytes=4096).partitions[0]
+        theirs = second.topic("t").partitions[0]
+        ours.append([b"a" * 3000])
+
+        def fail(path: str) -> None:
+            fs.on_write = lambda path: None
+            fs.on_open = failing(FIRST_SEGMENT, errno.EMFILE)
+            raise OSError(errno.ENOSPC, "full")
+
+        fs.on_write = lambda path: fail(path) if path.endswith(SECOND_SEGMENT) else None
+        with pytest.raises(eventlog.LogFullError):
+            ours.append([b"x" * 3000])
+        theirs.append([b"b" * 2000])
+        ours.append([b"c" * 500])
+        assert values_of(theirs) == [b"a", b"b", b"c"]
+
+
+KILLED_IN_A_ROLL = """
+import os, eventlog
+from eventlog.files.filesystem import FileSystem
+class Killed(FileSystem):
+    def __init__(self): self.pwrite = self.die; self.pwritev = self.diev
+    def die(self, fd, data, position):
+        written = os.pwrite(fd, data, position)
+        return os._exit(0) if os.readlink(f"/proc/self/fd/{fd}").endswith("1.log") else written
+    def diev(self, fd, data, position):
+        written = os.pwritev(fd, data, position)
+        return os._exit(0) if os.readlink(f"/proc/self/fd/{fd}").endswith("1.log") else written
+partition = eventlog.EventLog(ARGS[0], filesystem=Killed()).topic("t").partitions[0]
+partition.append([b"unpublished" * 300])
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds a descriptor's path in /proc")
+@pytest.mark.parametrize("size", [10, 3000])
+def test_a_reader_never_sees_the_segment_of_a_roll_that_was_never_published(
+    log_path: Path, run_python: Callable[..., Any], size: int
+) -> None:
+    """A writer is killed while it rolls; whoever searched meanwhile reads the records that were published later."""
+    with eventlog.open(log_path) as log, eventlog.open(log_path) as other:
+        log.create_topic("t", segment_bytes=4096).partitions[0].append([b"a" * 3000])
+        reading = other.topic("t").partitions[0]
+        run_python(KILLED_IN_A_ROLL, log_path)
+        assert reading.offset_for_time(2**62) is None
+        log.topic("t").partitions[0].append([b"b" * size])
+        assert values_of(reading, 1) == [b"b"]
+        assert reading.offset_for_time(0) == 0
+
+
+def test_a_sync_that_found_no_free_descriptor_does_not_poison_the_partition(log_path: Path) -> None:
+    """Too many open files is no failure of the device: the append is told, and the next one goes on."""
+    fs = FailingFileSystem()
+    with eventlog.EventLog(log_path, filesystem=fs) as log:
+        partition = log.create_topic("t").partitions[0]
+        partition.append([b"a"])
+        fs.on_open = failing(FIRST_SEGMENT, errno.EMFILE)
+        with pytest.raises(eventlog.StorageError, match="Too many open files"):
+            partition.append([b"b"], durability="disk")
+        assert partition.append([b"c"], durability="disk").durable
+
+
+def test_an_interrupt_beside_a_group_commit_leaves_the_next_one_free(log_path: Path, run_python: Callable[..., Any]) -> None:
+    """Durable appends that are interrupted at every line of the flusher, in turn, never block the next."""
+    script = """
+import faulthandler, sys, threading, eventlog
+faulthandler.dump_traceback_later(40, exit=True)
+log = eventlog.open(ARGS[0])
+partition = log.create_topic("t").partitions[0]
+partition.append([b"x"], durability="disk")
+stopped = 0
+for step in range(1, 60):
+    count = 0
+    def trace(frame, event, arg):
+        global count
+        name = frame.f_code.co_filename
+        if not name.endswith(("flusher.py", "threading.py")):
+            return trace if name.endswith(("log_writer.py", "partition.py")) else None
+        if event in ("line", "return"):
+            count += 1
+            if count == step:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    try:
+        partition.append([b"x"], durability="disk")
+    except KeyboardInterrupt:
+        stopped += 1
+    finally:
+        sys.settrace(None)
+    other = threading.Thread(target=partition.append, args=([b"y"],), kwargs={"durability": "disk"}, daemon=True)
+    other.start()
+    other.join(5)
+    if other.is_alive():
+        answer(f"blocked after step {step}")
+        break
+else:
+    answer(stopped > 3)
+sys.stdout.flush()
+import os; os._exit(0)
+"""
+    assert run_python(script, log_path) is True
+
+
+def test_a_callback_may_send_flush_and_wait_on_its_own_partition(log: eventlog.EventLog) -> None:
+    """Callbacks run without any lock: one may send to the same partition, and wait for that record."""
+    log.create_topic("t")
+    offsets: list[int] = []
+    with log.producer(linger_ms=60_000) as producer:
+
+        def again(metadata: Any, error: Any) -> None:
+            offsets.append(metadata.offset)
+            offsets.append(producer.send_many("t", [b"b"]).result().offset)
+            offsets.append(producer.send("t", b"c").result().offset)
+            producer.flush()
+
+        producer.send("t", b"a").add_callback(again)
+        flushing = threading.Thread(target=producer.flush, daemon=True)
+        flushing.start()
+        flushing.join(20)
+        if flushing.is_alive():
+            os.abort()  # nothing here could be closed any more
+    assert offsets == [0, 1, 2]
+
+
+def test_what_a_poll_had_found_before_an_operating_system_error_is_returned(log_path: Path) -> None:
+    """One partition cannot be opened for want of descriptors: the records of the other one are not passed by."""
+    fs = FailingFileSystem()
+    with eventlog.EventLog(log_path, filesystem=fs) as log:
+        for partition in log.create_topic("t", partitions=2).partitions:
+            partition.append([b"%d" % partition.number])
+        consumer = log.consumer("t", auto_offset_reset="earliest")
+        fs.on_open = failing(os.path.join("1", FIRST_SEGMENT), errno.EMFILE)
+        found = []
+        for _ in range(4):
+            with contextlib.suppress(OSError):
+                found += [record.value for record in consumer.poll()]
+        assert sorted(found) == [b"0", b"1"]
+
+
+def test_a_batch_that_could_not_be_decoded_is_read_again(log: eventlog.EventLog) -> None:
+    """An error while records are made of a batch leaves the position before them."""
+    log.create_topic("t").partitions[0].append([b"a", b"b"], headers=[[("h", b"1")], None])
+    consumer = log.consumer("t", auto_offset_reset="earliest")
+    tp = TopicPartition("t", 0)
+    from eventlog.format import record_batch
+
+    original = record_batch.find_columns
+    try:
+        record_batch.find_columns = lambda *_: (_ for _ in ()).throw(eventlog.MissingExtraError("no codec"))
+        with pytest.raises(eventlog.MissingExtraError):
+            consumer.poll()
+    finally:
+        record_batch.find_columns = original
+    assert consumer.position(tp) == 0
+    assert [record.value for record in consumer.poll()] == [b"a", b"b"]
