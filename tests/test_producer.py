@@ -995,3 +995,20 @@ def test_an_idle_producer_has_no_errors_to_log(
                 delivery.result()
     assert not caplog.records
     assert len(values(still_log, "t")) == 400
+
+
+def test_a_callback_may_wait_for_another_delivery(log: eventlog.EventLog) -> None:
+    """Callbacks run without a lock held: one may send to the same partition, flush, and wait for the result."""
+    log.create_topic("t")
+    answers: list[int] = []
+    with log.producer(linger_ms=NEVER_LINGERED) as producer:
+
+        def on_delivery(metadata: Any, error: Any) -> None:
+            answers.append(producer.send("t", b"from the callback").result(timeout=60).offset)
+            producer.flush()
+
+        delivery = producer.send("t", b"first", b"k")
+        delivery.add_callback(on_delivery)
+        producer.flush()
+        assert delivery.result().offset == 0
+    assert answers == [1]

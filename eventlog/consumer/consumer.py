@@ -158,6 +158,7 @@ class Consumer:
         self._fetcher.signal()
 
     def _prepare_poll(self) -> None:
+        self._fetcher.look()  # before the flags that a signal announces
         if self._closed:  # by another thread, as the log was closed
             raise self._closed_error()
         if not self._subscription.is_active():

@@ -24,6 +24,7 @@ class Fetcher:
     def __init__(self) -> None:
         self.readers: dict[TopicPartition, PartitionReader] = {}
         self._turns: deque[PartitionReader] = deque()
+        self._seen = 0
         self._signal = np.zeros(1, dtype=np.uint64)  # changes when another thread wants the sleeper to look up
 
     def set_partitions(
@@ -90,12 +91,15 @@ class Fetcher:
         while time.monotonic() < spin_until:
             if any(reader.has_more() for reader in readers):
                 return
-        signal = self._signal.item(0)
-        words = [Word(self._signal, 0, signal), *(reader.prepare_sleep() for reader in readers)]
+        words = [Word(self._signal, 0, self._seen), *(reader.prepare_sleep() for reader in readers)]
         if wait(words, min(seconds, _SLICE)):
             # Another reader may have slept on a later end than the one noted here: let it look again.
             for word in words[1:]:
                 wake(word.words, word.place)
+
+    def look(self) -> None:
+        """Note which signals were seen: one that comes from now on ends the next wait at once."""
+        self._seen = self._signal.item(0)
 
     def signal(self) -> None:
         """Wake the thread that waits, from another one."""

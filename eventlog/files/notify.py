@@ -30,6 +30,17 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 2e-3
 
 _number = _FUTEX_NUMBERS.get(platform.machine()) if sys.platform.startswith("linux") else None
 _syscall = ctypes.CDLL(None, use_errno=True).syscall if _number is not None else None
+if _syscall is not None:  # the same six arguments serve both calls; declared, they need no objects of their own
+    _syscall.restype = ctypes.c_long
+    _syscall.argtypes = [
+        ctypes.c_long,
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+    ]
 
 
 class _Timespec(ctypes.Structure):
@@ -65,29 +76,14 @@ def _timespec(seconds: float) -> _Timespec:
 def wake(words: Words, index: int) -> None:
     """Wake everyone, in every process, who sleeps on this word."""
     if _syscall is not None:
-        _syscall(
-            ctypes.c_long(_number or 0),
-            ctypes.c_void_p(_address(words, index)),
-            ctypes.c_int(_FUTEX_WAKE),
-            ctypes.c_int(_EVERYONE),
-            None,
-            None,
-            ctypes.c_int(0),
-        )
+        _syscall(_number, _address(words, index), _FUTEX_WAKE, _EVERYONE, None, None, 0)
 
 
 def _wait_one(word: Word, seconds: float) -> int:
     """Sleep on one word; return 0 or the errno."""
     assert _syscall is not None
-    answer = _syscall(
-        ctypes.c_long(_number or 0),
-        ctypes.c_void_p(_address(word.words, word.place)),
-        ctypes.c_int(_FUTEX_WAIT),
-        ctypes.c_uint32(word.expected & 0xFFFFFFFF),
-        ctypes.byref(_timespec(seconds)),
-        None,
-        ctypes.c_int(0),
-    )
+    address, expected = _address(word.words, word.place), word.expected & 0xFFFFFFFF
+    answer = _syscall(_number, address, _FUTEX_WAIT, expected, ctypes.byref(_timespec(seconds)), None, 0)
     return 0 if answer == 0 else ctypes.get_errno()
 
 
@@ -97,15 +93,9 @@ def _wait_many(words: Sequence[Word], seconds: float) -> int:
     entries = (_WaitEntry * len(words))(
         *(_WaitEntry(w.expected & 0xFFFFFFFF, _address(w.words, w.place), _FUTEX2_SIZE_U32, 0) for w in words)
     )
-    deadline = _timespec(time.monotonic() + seconds)
-    answer = _syscall(
-        ctypes.c_long(_WAITV_NUMBER),
-        entries,
-        ctypes.c_uint(len(words)),
-        ctypes.c_uint(0),
-        ctypes.byref(deadline),
-        ctypes.c_int(time.CLOCK_MONOTONIC),
-    )
+    deadline = ctypes.byref(_timespec(time.monotonic() + seconds))
+    clock = ctypes.c_void_p(time.CLOCK_MONOTONIC)
+    answer = _syscall(_WAITV_NUMBER, entries, len(words), 0, deadline, clock, 0)
     return 0 if answer >= 0 else ctypes.get_errno()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class RecordBuffer:
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
         "__weakref__", "_batch_size", "_callbacks", "_callbacks_lock", "_codec", "_durability", "_full_settled",
-        "_lock", "_most", "_stamps_appends", "_unsettled", "full", "full_sent", "is_slow", "last", "limit",
+        "_lock", "_most", "_settled", "_stamps_appends", "_unsettled", "full", "full_sent", "is_slow", "last", "limit",
         "on_drained", "partition", "records",
     )
     # fmt: on
@@ -57,6 +58,7 @@ class RecordBuffer:
         self._lock = threading.Lock()
         self._unsettled: tuple[list[Delivery], AppendResult | EventLogError] | None = None
         self._callbacks: dict[Delivery, list[Callback]] = {}
+        self._settled: deque[list[Delivery]] = deque()  # whose callbacks are still to be run
         self._callbacks_lock = threading.Lock()
         self.on_drained: Callable[[RecordBuffer, int], None] = lambda buffer, size: None
 
@@ -70,6 +72,7 @@ class RecordBuffer:
             if self._is_busy():
                 return False
             self._drain()
+        self._run_callbacks()
         return True
 
     def _is_busy(self) -> bool:
@@ -91,6 +94,7 @@ class RecordBuffer:
             if last:
                 self.last, self.full, self.limit = True, 0, 0
             self._drain()
+        self._run_callbacks()
         return True
 
     def write_behind(self, batches: list[EncodedBatch]) -> Outcome:
@@ -99,9 +103,11 @@ class RecordBuffer:
             if self.records:
                 self._drain()
             try:
-                return self._outcome(self.partition.log.writer.append(batches, self._durability))
+                outcome = self._outcome(self.partition.log.writer.append(batches, self._durability))
             except EventLogError as error:
-                return Outcome(self.partition.topic, self.partition.number, error=error)
+                outcome = Outcome(self.partition.topic, self.partition.number, error=error)
+        self._run_callbacks()
+        return outcome
 
     def _drain(self) -> None:
         """Write everything that is here now. The caller holds the lock."""
@@ -188,7 +194,7 @@ class RecordBuffer:
         del self.records[:count]
         self._unsettled = None
         if self._callbacks:
-            self._run_callbacks(records)
+            self._settled.append(records)
 
     def settle(self, delivery: Delivery, timeout: float | None) -> None:
         """Write until the delivery's outcome is known. Raises DeliveryTimeoutError, and ClosedError after a fork."""
@@ -209,12 +215,18 @@ class RecordBuffer:
             self._callbacks.setdefault(delivery, []).append(callback)
             return True
 
-    def _run_callbacks(self, records: list[Delivery]) -> None:
-        for record in records:
-            with self._callbacks_lock:
-                callbacks = self._callbacks.pop(record, ())
-            for callback in callbacks:
-                run_callback(record, callback)
+    def _run_callbacks(self) -> None:
+        """Call back without holding the buffer: a callback may send, flush, or wait for another delivery."""
+        while self._settled:
+            try:
+                records = self._settled.popleft()
+            except IndexError:
+                return  # another thread was here first
+            for record in records:
+                with self._callbacks_lock:
+                    callbacks = self._callbacks.pop(record, ())
+                for callback in callbacks:
+                    run_callback(record, callback)
 
     # --- care ---
 
@@ -232,6 +244,7 @@ class RecordBuffer:
         self._unsettled = None
         self._callbacks_lock = threading.Lock()
         self._callbacks.clear()
+        self._settled.clear()
         self.records.clear()
         self.full_sent = self._full_settled = 0
 
