@@ -15,12 +15,14 @@ poisoned in the head, for every process, until it is reopened and read back from
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from eventlog.errors import StorageError
+from eventlog.files.filesystem import translate
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
@@ -80,6 +82,8 @@ class Flusher:
         if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
             raise self._log.writer.poisoned_error()
         state = head.end_state()
+        if head.end_offset == L.END_DELETED:
+            raise self._log.unknown_topic()
         try:
             self._sync_segments(head.words.item(L.HEAD_DURABLE), state)
             if state.segment_base != self._directory_synced_for:
@@ -89,6 +93,8 @@ class Flusher:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self._log.is_gone():
                 raise self._log.unknown_topic() from error
+            if never_reached_the_device(error):
+                raise translate(error, self._log.directory) from error
             self._log.writer.poison()
             raise StorageError(
                 f"the device failed to sync: {error.strerror or error}",
@@ -100,11 +106,12 @@ class Flusher:
             head.set_recovery_point(state)
 
     def _sync_segments(self, durable: int, state: EndState) -> None:
-        bases = [base for base in self._log.segments.bases(state.segment_base) if base <= state.segment_base]
+        bases = self._log.segments.bases(state.segment_base)
         first = max(0, bisect_right(bases, durable) - 1)
-        for base in bases[first:-1]:
-            self.sync_sealed(base)
-        self._sync_file(segment_name(bases[-1], LOG))
+        for base in bases[first:]:
+            if base < state.segment_base:
+                self.sync_sealed(base)
+        self._sync_file(segment_name(state.segment_base, LOG))
 
     def sync_sealed(self, base_offset: int) -> None:
         """Sync a sealed segment and its indexes, which never change again."""
@@ -119,3 +126,8 @@ class Flusher:
             self._fs.sync(fd)
         finally:
             self._fs.close(fd)
+
+
+def never_reached_the_device(error: OSError) -> bool:
+    """Tell whether a file could not even be opened: nothing was synced, so nothing failed to be."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)

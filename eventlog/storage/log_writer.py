@@ -42,6 +42,7 @@ from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.filenames import LOG, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
+from eventlog.storage.flusher import never_reached_the_device
 from eventlog.storage.head import EndState
 from eventlog.storage.tail import Tail
 
@@ -318,8 +319,9 @@ class LogWriter:
         for base in bases[-2:-1]:
             try:
                 self._log.flusher.sync_sealed(base)
-            except OSError:  # never to be tried again
-                self._poison_locked()
+            except OSError as error:
+                if not never_reached_the_device(error):  # or else never to be tried again
+                    self._poison_locked()
                 raise
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         tail.begin_segment()
