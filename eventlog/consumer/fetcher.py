@@ -47,11 +47,11 @@ class Fetcher:
                 found = found + taken if found else taken
                 turns.rotate(-1)
                 idle = 0 if taken else idle + 1
-        except EventLogError:
+        except (EventLogError, OSError):
             if not found:  # what was found is returned first; the next poll begins with this partition
                 turns.rotate(-1)
                 raise
-        except (KeyboardInterrupt, MemoryError):
+        except BaseException:
             self._give_back([(record.topic, record.partition, record.offset) for record in found])
             raise
         return found
@@ -70,11 +70,11 @@ class Fetcher:
                     max_bytes -= batch.size
                 turns.rotate(-1)
                 idle = 0 if batch is not None else idle + 1
-        except EventLogError:
+        except (EventLogError, OSError):
             if not found:
                 turns.rotate(-1)
                 raise
-        except (KeyboardInterrupt, MemoryError):
+        except BaseException:
             self._give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
             raise
         return found

@@ -104,7 +104,7 @@ class PartitionReader:
                 self._rest = batch.part(count, len(batch))
                 batch = batch.part(0, count)
             return self._records(batch)
-        except (KeyboardInterrupt, MemoryError):
+        except BaseException:
             self.seek(start)  # nobody has seen these records
             raise
 
