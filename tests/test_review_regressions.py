@@ -13,6 +13,7 @@ import pytest
 
 import eventlog
 from eventlog.files.filesystem import FileSystem
+from eventlog.format import record_batch
 from eventlog.model import TopicPartition
 
 
@@ -170,8 +171,6 @@ def test_a_batch_that_could_not_be_decoded_is_read_again(log: eventlog.EventLog)
     log.create_topic("t").partitions[0].append([b"a", b"b"], headers=[[("h", b"1")], None])
     consumer = log.consumer("t", auto_offset_reset="earliest")
     tp = TopicPartition("t", 0)
-    from eventlog.format import record_batch
-
     original = record_batch.find_columns
     try:
         record_batch.find_columns = lambda *_: (_ for _ in ()).throw(eventlog.MissingExtraError("no codec"))
@@ -181,3 +180,17 @@ def test_a_batch_that_could_not_be_decoded_is_read_again(log: eventlog.EventLog)
         record_batch.find_columns = original
     assert consumer.position(tp) == 0
     assert [record.value for record in consumer.poll()] == [b"a", b"b"]
+
+
+def test_a_compressed_batch_is_decompressed_once_however_its_records_are_taken(
+    log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that are taken one by one cost one decompression of their batch, and not one each."""
+    log.create_topic("t", compression_type="gzip").partitions[0].append([b"%d" % n for n in range(100)])
+    calls = []
+    original = record_batch._decompressed
+    monkeypatch.setattr(record_batch, "_decompressed", lambda *args: calls.append(1) or original(*args))
+    consumer = log.consumer("t", auto_offset_reset="earliest")
+    found = [consumer.poll(max_records=1)[0] for _ in range(100)]
+    assert [(record.offset, record.value) for record in found] == [(n, b"%d" % n) for n in range(100)]
+    assert len(calls) == 1

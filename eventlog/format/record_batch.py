@@ -100,16 +100,18 @@ class RecordBatch:
     @property
     def base_offset(self) -> int:
         """Offset of the first record here."""
-        if not self._first:
-            return self.header_offset  # type: ignore[no-any-return]
-        return int(self.offsets[0])
+        if self._first and self._present & L.COLUMN_OFFSET_DELTAS:
+            return int(self.offsets[0])
+        return self.header_offset + self._first  # type: ignore[no-any-return]
 
     @property
     def last_offset(self) -> int:
         """Offset of the last record: the next batch begins behind it."""
-        if self._first + self._count < self._total:
+        if self._first + self._count == self._total:
+            return self.header_offset + self._last_delta  # type: ignore[no-any-return]
+        if self._present & L.COLUMN_OFFSET_DELTAS:
             return int(self.offsets[-1])
-        return self.header_offset + self._last_delta  # type: ignore[no-any-return]
+        return self.header_offset + self._first + self._count - 1  # type: ignore[no-any-return]
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -222,6 +224,7 @@ class RecordBatch:
 
     def part(self, start: int, stop: int) -> RecordBatch:
         """Return the records from place ``start`` up to ``stop`` within the batch, sharing the same memory."""
+        self._found()  # once for all parts: each would decompress the whole body anew
         part = object.__new__(RecordBatch)
         for name in RecordBatch.__slots__:
             setattr(part, name, getattr(self, name))
