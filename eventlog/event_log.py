@@ -16,6 +16,7 @@ from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mounts import network_file_system
 from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
+from eventlog.producer.linger_thread import join_finishing
 from eventlog.producer.producer import Producer
 from eventlog.storage.context import LogContext
 from eventlog.storage.open_files import OpenFiles
@@ -23,7 +24,7 @@ from eventlog.storage.session import Session
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
-MAX_OPEN_PARTITIONS = 128  # each holds up to four descriptors; the usual limit of a process is 1024
+MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit of a process is 1024
 
 _BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
 _every_log: weakref.WeakSet[EventLog] = weakref.WeakSet()
@@ -133,6 +134,7 @@ class EventLog:
             return
         for client in list(self._clients):
             client.close()
+        join_finishing()
         self._closed = True
         try:
             if not self.readonly:

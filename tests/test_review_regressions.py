@@ -194,3 +194,33 @@ def test_a_compressed_batch_is_decompressed_once_however_its_records_are_taken(
     found = [consumer.poll(max_records=1)[0] for _ in range(100)]
     assert [(record.offset, record.value) for record in found] == [(n, b"%d" % n) for n in range(100)]
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_producer_may_be_collected_in_the_middle_of_an_append(
+    log_path: Path, run_python: Callable[..., Any], closes: bool
+) -> None:
+    """The collector may run while an append holds a partition: the records of a dropped producer follow it."""
+    script = """
+import faulthandler, gc, os, eventlog
+from eventlog.files.filesystem import FileSystem
+faulthandler.dump_traceback_later(30, exit=True)
+class Collecting(FileSystem):
+    armed = False
+    def __init__(self): self.pwrite = self.collect
+    def collect(self, *args):
+        if self.armed: gc.collect()
+        return os.pwrite(*args)
+fs = Collecting()
+log = eventlog.EventLog(ARGS[0], filesystem=fs)
+partition = log.create_topic("t").partitions[0]
+gc.disable()
+log.producer(linger_ms=10**9).send("t", b"left")
+partition.append([b"first"])
+fs.armed = True
+partition.append([b"second"])
+if ARGS[1] == "True": log.close()
+"""
+    run_python(script, log_path, closes)
+    with eventlog.open(log_path) as log:
+        assert values_of(log.topic("t").partitions[0]) == [b"f", b"s", b"l"]

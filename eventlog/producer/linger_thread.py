@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import threading
@@ -9,11 +10,14 @@ import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eventlog.producer.buffer_pool import BufferPool
     from eventlog.producer.producer import Producer
 
 logger = logging.getLogger("eventlog")
 _IDLE_WAIT = 0.5  # also the bound for a record that slipped in while the thread fell asleep
 _ROUNDS_UNTIL_IDLE = 2
+_LAST_WAIT = 30.0  # seconds, at the end of the interpreter
+_finishing: set[LingerThread] = set()
 
 
 class LingerThread:
@@ -29,6 +33,7 @@ class LingerThread:
         # and an interrupt of a send could leave it taken.
         self._signal = threading.Lock()
         self._stopped = False
+        self._left: BufferPool | None = None  # what a producer left that was dropped without being closed
         self._thread = threading.Thread(target=self._run, name="eventlog-linger", daemon=True)
         self._thread.start()
 
@@ -45,14 +50,35 @@ class LingerThread:
         if self._thread is not threading.current_thread():
             self._thread.join()
 
+    def finish(self, pool: BufferPool) -> None:
+        """Write what waits in ``pool``, and end; returns at once, and takes no lock."""
+        _finishing.add(self)
+        self._left = pool
+        self._stopped = True
+        self.signal()
+
+    def join(self) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join(_LAST_WAIT)
+
     def _run(self) -> None:
+        try:
+            self._linger()
+            if self._left is not None:
+                self._left.drain(_LAST_WAIT, last=True)
+        except Exception:
+            logger.exception("writing the records of a producer that was dropped failed")
+        finally:
+            _finishing.discard(self)
+
+    def _linger(self) -> None:
         empty_rounds = 0
         pause = 0.0
         while True:
             self._signal.acquire(timeout=pause)
             producer = self._producer()
             if producer is None or self._stopped:
-                return
+                break
             try:
                 due = producer.drain_lingering()
             except Exception:
@@ -63,3 +89,14 @@ class LingerThread:
                 producer.cool_down()
             pause = _IDLE_WAIT if empty_rounds > _ROUNDS_UNTIL_IDLE else due or producer.linger_seconds
             del producer
+        while not self._stopped:  # its finalizer is about to say what is left
+            self._signal.acquire(timeout=_IDLE_WAIT)
+
+
+def join_finishing() -> None:
+    """Wait until the records of all producers that were dropped are written."""
+    for thread in list(_finishing):
+        thread.join()
+
+
+atexit.register(join_finishing)

@@ -323,8 +323,10 @@ class Producer:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
+        # The cycle collector may run this in the middle of an append, whose locks this very thread holds.
+        with contextlib.suppress(AttributeError):  # not even made
+            if not self._closed and self._linger is not None:  # without a thread nothing waits
+                self._linger.finish(self._pool)
 
     def after_fork(self) -> None:
         """Start empty in a forked child."""
