@@ -224,3 +224,38 @@ if ARGS[1] == "True": log.close()
     run_python(script, log_path, closes)
     with eventlog.open(log_path) as log:
         assert values_of(log.topic("t").partitions[0]) == [b"f", b"s", b"l"]
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_short_time_index_hides_no_record_where_it_cannot_be_replaced(log_path: Path, readonly: bool) -> None:
+    """A read-only log, and one on a full disk, find the same record by time as one that can mend its index."""
+    with eventlog.open(log_path) as log:
+        partition = log.create_topic("t", segment_bytes=1024, index_interval_bytes=100).partitions[0]
+        for n in range(40):
+            partition.append([b"x" * 100], timestamps_ms=1000 + n)
+    path = log_path / "topics" / "t" / "0" / f"{0:020d}.timeindex"
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole[:12])
+    fs = FailingFileSystem()
+    fs.on_write = failing(".tmp", errno.ENOSPC, times=100)
+    with eventlog.EventLog(log_path, filesystem=fs, readonly=readonly) as log:
+        assert [log.topic("t").partitions[0].offset_for_time(1000 + n) for n in range(40)] == list(range(40))
+    assert path.read_bytes() == whole[:12]
+
+
+def test_a_reader_follows_an_index_that_was_replaced(log_path: Path, run_python: Callable[..., Any]) -> None:
+    """An index file gives way to a longer one: whoever has the old one mapped never reads past its end."""
+    script = """
+import os
+from eventlog.files.filesystem import FileSystem
+from eventlog.storage.offset_index import OffsetIndex
+path = ARGS[0]
+with open(path, "wb") as file: file.write(b"\\1" * 80)
+index = OffsetIndex(FileSystem(), path)
+assert len(index.entries(10)) == 10
+with open(path + ".new", "wb") as file: file.write(b"\\2" * 8 * 2000)
+os.rename(path + ".new", path)
+answer(int(index.entries(2000)["offset"][-1]))
+"""
+    assert run_python(script, log_path) == 0x02020202

@@ -80,6 +80,11 @@ class FileSystem:
         """Return the length of the open file in bytes."""
         return os.fstat(fd).st_size
 
+    def identity(self, fd: int) -> tuple[int, int]:
+        """Return what tells the open file from another one that has taken its name."""
+        found = os.fstat(fd)
+        return found.st_dev, found.st_ino
+
     def size_of(self, path: str) -> int:
         """Return the length of the file in bytes."""
         return os.stat(path).st_size

@@ -26,6 +26,7 @@ class IndexFile:
         self.path = path
         self._fs = fs
         self._dtype = dtype
+        self._identity = (0, 0)
         self._view: tuple[Entries, int] = np.empty(0, dtype=dtype), 0  # the mapping, and how many of it are known
 
     def entries(self, count: int | None = None) -> Entries:
@@ -44,11 +45,11 @@ class IndexFile:
         except FileNotFoundError:
             return np.empty(0, dtype=self._dtype), 0
         try:
-            known = self._fs.size(fd) // self._dtype.itemsize
-            if known > len(mapped):
+            known, identity = self._fs.size(fd) // self._dtype.itemsize, self._fs.identity(fd)
+            if known > len(mapped) or (known and identity != self._identity):  # replaced: past the old file's end lies SIGBUS
                 size = max(_RESERVE, 2 * known * self._dtype.itemsize)
                 size -= size % self._dtype.itemsize
-                mapped = self._fs.map_readonly(fd, size).view(self._dtype)
+                mapped, self._identity = self._fs.map_readonly(fd, size).view(self._dtype), identity
             return mapped, known
         finally:
             self._fs.close(fd)
@@ -57,6 +58,10 @@ class IndexFile:
         """Put a rebuilt index in the file's place; readers of the old one keep it."""
         self._fs.replace_file(self.path, entries.tobytes())
         self.forget()
+
+    def hold(self, entries: Entries) -> None:
+        """Use a rebuilt index from memory, where the file cannot be replaced."""
+        self._view = entries, len(entries)
 
     def forget(self) -> None:
         """Drop the mapping; the next use maps the file as it is then."""

@@ -12,15 +12,20 @@ from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
 
 
-def rebuild_indexes(segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None) -> EndState:
+def rebuild_indexes(
+    segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None, in_memory: bool = False
+) -> EndState:
     """Replace both indexes by what the segment holds, and return the end they were built up to."""
     tail = Tail(EndState(end_offset=segment.base_offset, segment_base=segment.base_offset), interval)
     scan_segment(segment, tail, stop_offset)
     if sealed:
         tail.seal()
     offsets, times = tail.take_due()
-    segment.offset_index.replace(np.frombuffer(offsets, OFFSET_INDEX_ENTRY))
-    segment.time_index.replace(np.frombuffer(times, TIME_INDEX_ENTRY))
+    for index, entries in (
+        (segment.offset_index, np.frombuffer(offsets, OFFSET_INDEX_ENTRY)),
+        (segment.time_index, np.frombuffer(times, TIME_INDEX_ENTRY)),
+    ):
+        index.hold(entries) if in_memory else index.replace(entries)
     return tail.state()
 
 
@@ -53,13 +58,13 @@ def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
     if len(offsets) and not entry_is_true(segment, offsets[-1]):
         return False
     last = int(offsets["position"][-1]) if len(offsets) else 0
-    position, batches = last, 0
+    position, batches, largest = last, 0, -1
     try:
         while True:
             batch = segment.batch_at(position, check=False)
             if position > last and position - last >= interval:
                 return False  # this batch should have an entry
-            largest, batches = batch.max_timestamp, batches + 1
+            largest, batches = max(largest, batch.max_timestamp), batches + 1
             position += batch.size
     except BatchDamage:
         return not batches or (len(times) > 0 and int(times["timestamp"][-1]) >= largest)

@@ -60,10 +60,16 @@ class SegmentList:
         return os.path.join(self._directory, segment_name(base_offset, LOG))
 
     def ensure_indexes(self, segment: Segment, interval: int, *, writable: bool) -> None:
-        """Rebuild a sealed segment's indexes, once, when they are missing, short or damaged."""
+        """Rebuild a sealed segment's indexes, once, when they are missing, short or damaged.
+
+        In memory, where nothing can be written: a time index that is short hides records from a search.
+        """
         if segment.indexes_checked:
             return
+        if not sealed_indexes_fit(segment, interval):
+            stop = min((base for base in self.bases() if base > segment.base_offset), default=None)
+            try:
+                rebuild_indexes(segment, interval, sealed=True, stop_offset=stop, in_memory=not writable)
+            except OSError:  # a full disk is no reason to refuse a read
+                rebuild_indexes(segment, interval, sealed=True, stop_offset=stop, in_memory=True)
         segment.indexes_checked = True
-        if not sealed_indexes_fit(segment, interval) and writable:
-            following = [base for base in self.bases() if base > segment.base_offset]
-            rebuild_indexes(segment, interval, sealed=True, stop_offset=following[0] if following else None)
