@@ -81,10 +81,11 @@ class RecordBuffer:
         except (EventLogError, OSError):
             return False  # the append will tell what is wrong, to those whom it concerns
 
-    def drain(self, deadline: float | None = None, *, last: bool = False) -> bool:
+    def drain(self, deadline: float | None = None, *, last: bool = False, wanted: Delivery | None = None) -> bool:
         """Write what waits; False when the lock could not be had before ``deadline`` (monotonic seconds).
 
-        ``last`` says that the producer ends: a record that slips in later finds the batch full.
+        ``last`` says that the producer ends: a record that slips in later finds the batch full. Who wants the outcome
+        of one delivery writes nothing if another thread has written that one meanwhile.
         """
         while deadline is not None and (self._lock.locked() or self._is_busy()):
             if time.monotonic() >= deadline:
@@ -93,7 +94,8 @@ class RecordBuffer:
         with self._lock:
             if last:
                 self.last, self.full, self.limit = True, 0, 0
-            self._drain()
+            if wanted is None or wanted.home is self:
+                self._drain()
         self._run_callbacks()
         return True
 
@@ -198,7 +200,7 @@ class RecordBuffer:
 
     def settle(self, delivery: Delivery, timeout: float | None) -> None:
         """Write until the delivery's outcome is known. Raises DeliveryTimeoutError, and ClosedError after a fork."""
-        if not self.drain(None if timeout is None else time.monotonic() + timeout):
+        if not self.drain(None if timeout is None else time.monotonic() + timeout, wanted=delivery):
             raise DeliveryTimeoutError(
                 f"the record was not written within {timeout} s", topic=self.partition.topic,
                 partition=self.partition.number,

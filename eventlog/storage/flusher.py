@@ -3,9 +3,11 @@
 Group commit, step by step:
 
 1. Whoever needs offset e on the device looks at the head: if the durable end is past e already, it is done.
-2. While another thread of this process flushes, it waits, and looks again: all who waited share the next flush.
+2. While another thread of this process flushes, it sleeps on the durable end, and looks again: all who waited share
+   the next flush.
 3. It reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
-   if a segment is new. All records before s were written before the sync began, whoever wrote them.
+   if a segment is new; the first time also those above them, up to the log's own, since whoever made them may have
+   died before syncing them. All records before s were written before the sync began, whoever wrote them.
 4. It notes s in the head as the recovery point. A crash before leaves an older one: recovery scans more.
 
 A failed sync is never tried again: the kernel may have dropped the pages and call the file clean. The partition is
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from eventlog.errors import StorageError
 from eventlog.files.filesystem import translate
+from eventlog.files.notify import Word, wait, wake
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
 _LONGEST_WAIT = 0.02  # seconds: whoever synced may have failed, or been interrupted, before it woke the others
+_LEVELS = 4  # directories: the partition's, the topic's, the one of all topics, the log's
 
 
 class Flusher:
@@ -40,16 +44,14 @@ class Flusher:
         self._log = log
         self._fs = log.context.fs
         self._syncing = threading.Lock()
-        self._turn_lock = threading.RLock()
-        self._turn = threading.Condition(self._turn_lock)
+        self._fd = self._open_for = -1  # a descriptor, and the base offset of the segment that it is open for
         self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
         self._last_flush = log.context.clock.monotonic()
 
     def after_fork(self) -> None:
-        """Start with a free lock in a forked child."""
+        """Start with a free lock and no descriptor in a forked child."""
+        self._close_descriptor()
         self._syncing = threading.Lock()
-        self._turn_lock = threading.RLock()
-        self._turn = threading.Condition(self._turn_lock)
 
     def sync_to(self, end_offset: int) -> None:
         """Return once every record before ``end_offset`` is on the device.
@@ -57,18 +59,15 @@ class Flusher:
         Raises StorageError when the device failed; the partition then refuses writes.
         """
         words = self._log.head.words
-        while words.item(L.HEAD_DURABLE) < end_offset:
+        while (durable := words.item(L.HEAD_DURABLE)) < end_offset:
             if self._syncing.locked():  # it may cover these records, or else the next one does
-                with self._turn_lock:
-                    if self._syncing.locked():
-                        self._turn.wait(_LONGEST_WAIT)
+                wait([Word(words, L.HEAD_DURABLE, durable)], _LONGEST_WAIT)
                 continue
             # A lock and not a flag: no interrupt comes between taking it and the end of the `with` that frees it.
             with self._syncing:
                 if words.item(L.HEAD_DURABLE) < end_offset:
                     self._sync()
-            with self._turn_lock:
-                self._turn.notify_all()
+            wake(words, L.HEAD_DURABLE)
 
     def is_due(self, end_offset: int) -> bool:
         """Tell whether ``flush_messages`` or ``flush_ms`` ask for a flush now."""
@@ -86,10 +85,7 @@ class Flusher:
             raise self._log.unknown_topic()
         try:
             self._sync_segments(head.words.item(L.HEAD_DURABLE), state)
-            if state.segment_base != self._directory_synced_for:
-                self._fs.sync_directory(self._log.directory)
-                self._fs.sync_directory(os.path.dirname(self._log.directory))
-                self._directory_synced_for = state.segment_base
+            self._sync_directories(state.segment_base)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self._log.is_gone():
                 raise self._log.unknown_topic() from error
@@ -111,7 +107,38 @@ class Flusher:
         for base in bases[first:]:
             if base < state.segment_base:
                 self.sync_sealed(base)
-        self._sync_file(segment_name(state.segment_base, LOG))
+        self._fs.sync(self._descriptor(state.segment_base))
+
+    def _descriptor(self, segment_base: int) -> int:
+        """The active segment, opened once: a descriptor is told of every device error since it was opened."""
+        if self._open_for != segment_base:
+            self._close_descriptor()
+            self._fd = self._fs.open(self._log.segments.path(segment_base), os.O_RDONLY | os.O_CLOEXEC)
+            self._open_for = segment_base
+            self._log.context.open_files.add(self._log)
+        return self._fd
+
+    def _close_descriptor(self) -> None:
+        fd, self._fd, self._open_for = self._fd, -1, -1
+        if fd >= 0:
+            self._fs.close(fd)
+
+    def release(self) -> None:
+        """Give back the descriptor until the next flush, unless one is under way."""
+        if self._syncing.acquire(blocking=False):
+            try:
+                self._close_descriptor()
+            finally:
+                self._syncing.release()
+
+    def _sync_directories(self, segment_base: int) -> None:
+        if segment_base == self._directory_synced_for:
+            return
+        directory = self._log.directory
+        for _ in range(_LEVELS if self._directory_synced_for < 0 else 1):
+            self._fs.sync_directory(directory)
+            directory = os.path.dirname(directory)
+        self._directory_synced_for = segment_base
 
     def sync_sealed(self, base_offset: int) -> None:
         """Sync a sealed segment and its indexes, which never change again."""

@@ -50,6 +50,7 @@ class PartitionLog:
     def close(self) -> None:
         """Give back descriptors and mappings; batches that callers hold stay readable."""
         self.writer.close()
+        self.flusher.release()
         self.segments.forget()
         self.context.open_files.discard(self)
 
@@ -57,6 +58,7 @@ class PartitionLog:
         """Give back descriptors and mappings until the next use; False when an append is under way."""
         if not self.writer.try_release():
             return False
+        self.flusher.release()
         self.segments.forget()
         return True
 
