@@ -259,3 +259,17 @@ os.rename(path + ".new", path)
 answer(int(index.entries(2000)["offset"][-1]))
 """
     assert run_python(script, log_path) == 0x02020202
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+def test_topics_that_another_process_deletes_leave_no_descriptor_behind(log_path: Path) -> None:
+    """A program that writes to topics which others delete and make anew does not run out of descriptors."""
+    with eventlog.open(log_path) as ours, eventlog.open(log_path) as theirs:
+        before = -1
+        for number in range(12):
+            theirs.create_topic("t")
+            ours.topic("t").partitions[0].append([b"x"])
+            theirs.delete_topic("t")
+            if number == 1:
+                before = len(os.listdir("/proc/self/fd"))
+        assert len(os.listdir("/proc/self/fd")) <= before

@@ -46,7 +46,8 @@ class IndexFile:
             return np.empty(0, dtype=self._dtype), 0
         try:
             known, identity = self._fs.size(fd) // self._dtype.itemsize, self._fs.identity(fd)
-            if known > len(mapped) or (known and identity != self._identity):  # replaced: past the old file's end lies SIGBUS
+            replaced = identity != self._identity  # past the old file's end lies SIGBUS
+            if known > len(mapped) or (known and replaced):
                 size = max(_RESERVE, 2 * known * self._dtype.itemsize)
                 size -= size % self._dtype.itemsize
                 mapped, self._identity = self._fs.map_readonly(fd, size).view(self._dtype), identity

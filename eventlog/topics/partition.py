@@ -199,6 +199,11 @@ class Partition:
         """Check every batch, index and control page of this partition."""
         return verify_partition(self.log)
 
+    def release(self) -> None:
+        """Give back descriptors and mappings until the next use, unless an append is under way."""
+        if self._opened is not None:
+            self._opened.try_release()
+
     def close(self) -> None:
         """Give back descriptors and mappings. The partition cannot be used again."""
         if self._opened is not None:

@@ -103,10 +103,10 @@ class TopicRegistry:
                 try:
                     files = self._read(name)
                 except UnknownTopicError:
-                    del self._known[name]
+                    self._known.pop(name).release()
                     continue
                 if files.topic_id != topic.topic_id:
-                    del self._known[name]
+                    self._known.pop(name).release()
                 else:
                     topic.files.partition_count = files.partition_count
             self._known_version = version

@@ -102,6 +102,11 @@ class Topic:
         """
         self._registry.add_partitions(self.name, total)
 
+    def release(self) -> None:
+        """Give back descriptors and mappings until the next use, which tells that the topic is gone if it is."""
+        for partition in self.partitions.made():
+            partition.release()
+
     def close(self) -> None:
         """Close the partitions that were used."""
         for partition in self.partitions.made():
