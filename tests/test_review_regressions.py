@@ -273,3 +273,25 @@ def test_topics_that_another_process_deletes_leave_no_descriptor_behind(log_path
             if number == 1:
                 before = len(os.listdir("/proc/self/fd"))
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_closing_a_durable_producer_ends_in_time(log_path: Path, run_python: Callable[..., Any]) -> None:
+    """close(timeout) is over although the background thread waits for a partition that someone else holds."""
+    script = """
+import faulthandler, fcntl, os, threading, eventlog
+faulthandler.dump_traceback_later(30, exit=True)
+log = eventlog.open(ARGS[0])
+log.create_topic("t", durability="disk")
+producer = log.producer(linger_ms=1)
+producer.send("t", b"x").result()
+held = os.open(ARGS[0] + "/topics/t/0/lock", os.O_RDWR)
+fcntl.flock(held, fcntl.LOCK_EX)
+producer.send("t", b"y")
+try:
+    producer.close(timeout=0.2)
+except eventlog.DeliveryTimeoutError:
+    os.close(held)
+    producer.close()
+    answer(log.topic("t").partitions[0].log_end_offset)
+"""
+    assert run_python(script, log_path) == 2

@@ -43,12 +43,12 @@ class LingerThread:
             with contextlib.suppress(RuntimeError):  # another thread was faster
                 self._signal.release()
 
-    def stop(self) -> None:
-        """End the thread, and wait for it unless it is the caller."""
+    def stop(self, timeout: float | None = None) -> None:
+        """End the thread, and wait for it up to ``timeout`` seconds unless it is the caller."""
         self._stopped = True
         self.signal()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(timeout)
 
     def finish(self, pool: BufferPool) -> None:
         """Write what waits in ``pool``, and end; returns at once, and takes no lock."""

@@ -313,7 +313,7 @@ class Producer:
         self._closed = True
         self._fast.clear()
         if self._linger is not None:
-            self._linger.stop()
+            self._linger.stop(timeout)
         self._pool.drain(timeout, last=True)
 
     def __enter__(self) -> Producer:
