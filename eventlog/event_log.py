@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 import weakref
@@ -170,7 +171,7 @@ def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     if readonly and not fs.exists(os.path.join(path, LOG_META)):
         raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
     with translated(path):
-        os.makedirs(path, exist_ok=True)
+        _make_directories(fs, path)
     kind = network_file_system(path)
     if kind is not None:
         raise UnsupportedFileSystemError(
@@ -186,6 +187,21 @@ def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     return readonly
 
 
+def _make_directories(fs: FileSystem, path: str) -> None:
+    """Make the directory and those above it, each of them durable."""
+    if not os.path.isdir(path):
+        parent = os.path.dirname(path)
+        _make_directories(fs, parent)
+        with contextlib.suppress(FileExistsError):
+            fs.mkdir(path)
+        _sync_entry_of(fs, path)
+
+
+def _sync_entry_of(fs: FileSystem, path: str) -> None:
+    with contextlib.suppress(PermissionError):  # who may enter a directory may not always open it
+        fs.sync_directory(os.path.dirname(path))
+
+
 def _create(fs: FileSystem, path: str, meta: str) -> None:
     with translated(path):
         names = fs.listdir(path)
@@ -199,7 +215,7 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
         if not fs.exists(meta):
             os.makedirs(os.path.join(path, TOPICS), exist_ok=True)
             write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
-            fs.sync_directory(os.path.dirname(path))
+            _sync_entry_of(fs, path)
 
 
 def _after_fork_in_child() -> None:

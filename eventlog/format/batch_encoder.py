@@ -81,7 +81,10 @@ def joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[byte
     for batch in batches:
         parts += batch.stamp(base_offset + count)
         count += batch.records
-    return parts, sum(batch.size for batch in batches), count, max(batch.max_timestamp for batch in batches)
+    size = sum(batch.size for batch in batches)
+    if size > L.MAX_BATCH_BYTES:  # a position within a segment has 32 bits
+        raise InvalidRecordError(f"an append of {size} bytes", hint="give fewer records at once: less than 2 GiB")
+    return parts, size, count, max(batch.max_timestamp for batch in batches)
 
 
 @lru_cache(maxsize=2)

@@ -21,6 +21,9 @@ class BatchDamage(Exception):  # noqa: N818  # a finding, caught within the pack
         self.position = position
 
 
+_FEW = 8  # items, up to which slicing them one by one is faster than looking whether they are equally wide
+
+
 class BytesColumn(NamedTuple):
     """n byte strings: ``offsets`` is i32[n+1] into ``data``; ``validity`` a bitmap, or None when none is null."""
 
@@ -34,7 +37,7 @@ class BytesColumn(NamedTuple):
         start, stop = offsets.item(0), offsets.item(count)
         data = bytes(self.data[start:stop])
         width = offsets.item(1) - start
-        if width and width * count == stop - start and (np.diff(offsets) == width).all():
+        if count > _FEW and width * count == stop - start > 0 and (offsets[1:] - offsets[:-1] == width).all():
             items: list[bytes | None] = np.frombuffer(data, dtype=f"V{width}").tolist()  # equal widths: one pass in C
         else:
             items = [data[a:b] for a, b in pairwise((offsets - start).tolist())]

@@ -17,12 +17,14 @@ uncompressed and its compressed size (u32 each), the codec's frame, zeros up to 
 from __future__ import annotations
 
 from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from eventlog.errors import CorruptSegmentError
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_columns
 from eventlog.format.compression import decompress
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
 _unpack_header = L.HEADER.unpack_from
 _crc = crc32c.crc32c
+_shared_by_parts = attrgetter(
+    "_body", "_columns", "_last_delta", "_present", "_total", "attributes", "base_timestamp", "header_offset",
+    "leader_epoch", "max_timestamp", "partition", "position", "size", "topic",
+)  # fmt: skip
 _TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 _new_tuple = tuple.__new__  # makes a Record of its fields without the cost of a Python-level constructor
 
@@ -226,25 +232,35 @@ class RecordBatch:
         """Return the records from place ``start`` up to ``stop`` within the batch, sharing the same memory."""
         self._found()  # once for all parts: each would decompress the whole body anew
         part = object.__new__(RecordBatch)
-        for name in RecordBatch.__slots__:
-            setattr(part, name, getattr(self, name))
+        (
+            part._body, part._columns, part._last_delta, part._present, part._total, part.attributes,
+            part.base_timestamp, part.header_offset, part.leader_epoch, part.max_timestamp, part.partition,
+            part.position, part.size, part.topic,
+        ) = _shared_by_parts(self)  # fmt: skip
         part._first = self._first + start
         part._count = stop - start
         return part
 
     def check(self) -> None:
         """Raise BatchDamage unless the body decodes and every column is whole."""
-        self._found().check()
+        self._decoded().check()
 
     def _found(self) -> Columns:
-        columns = self._columns
-        if columns is None:
-            body = self._body
-            codec = self.attributes & L.ATTRIBUTE_CODEC
-            if codec:
-                body = _decompressed(codec, body)
-            columns = self._columns = find_columns(body, self._present, self._total)
-        return columns
+        if self._columns is None:
+            try:
+                self._columns = self._decoded()
+            except BatchDamage as damage:
+                raise CorruptSegmentError(
+                    damage.reason, topic=self.topic, partition=self.partition, position=self.position,
+                    base_offset=self.header_offset, next_offset=self.header_offset + self._last_delta + 1,
+                    hint="seek behind the batch to go on",
+                ) from damage  # fmt: skip
+        return self._columns
+
+    def _decoded(self) -> Columns:
+        codec = self.attributes & L.ATTRIBUTE_CODEC
+        body = _decompressed(codec, self._body) if codec else self._body
+        return find_columns(body, self._present, self._total)
 
     def _list(self, column: BytesColumn | None) -> list[bytes | None]:
         return [None] * self._count if column is None else column.to_list(self._first, self._count)

@@ -97,6 +97,8 @@ class Flusher:
                 path=self._log.directory, topic=self._log.topic, partition=self._log.partition,
                 hint="records since the last durable acknowledgement may be lost; open the log again to verify it",
             ) from error  # fmt: skip
+        if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:  # another process was told of a device error meanwhile
+            raise self._log.writer.poisoned_error()
         self._last_flush = self._log.context.clock.monotonic()
         if state.end_offset > head.words.item(L.HEAD_DURABLE):
             head.set_recovery_point(state)
@@ -125,10 +127,13 @@ class Flusher:
 
     def release(self) -> None:
         """Give back the descriptor until the next flush, unless one is under way."""
-        if self._syncing.acquire(blocking=False):
-            try:
+        taken = False
+        try:
+            (taken,) = map(self._syncing.acquire, (False,))  # within one bytecode: no interrupt comes in between
+            if taken:
                 self._close_descriptor()
-            finally:
+        finally:
+            if taken:
                 self._syncing.release()
 
     def _sync_directories(self, segment_base: int) -> None:

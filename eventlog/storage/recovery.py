@@ -41,6 +41,7 @@ from eventlog.storage.tail import Tail
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
+_WRITE_THROUGH_BYTES = 1 << 20
 logger = logging.getLogger("eventlog")
 
 
@@ -57,9 +58,10 @@ class RecoveryReport:
 
 def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]:
     """Return a true head and what was found on the way. The caller holds the partition's lock."""
-    if head is not None and head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
+    poisoned = head is not None and head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED
+    if poisoned:
         _forget_cached_pages(log)
-    return _Recovery(log, head).run()
+    return _Recovery(log, head, write_again=poisoned).run()
 
 
 def _forget_cached_pages(log: PartitionLog) -> None:
@@ -73,8 +75,9 @@ def _forget_cached_pages(log: PartitionLog) -> None:
 
 
 class _Recovery:
-    def __init__(self, log: PartitionLog, head: Head | None) -> None:
+    def __init__(self, log: PartitionLog, head: Head | None, *, write_again: bool) -> None:
         self._log = log
+        self._write_again = write_again
         self._fs = log.context.fs
         self._writes = not log.context.readonly
         self._head = head
@@ -134,8 +137,24 @@ class _Recovery:
         self._count(scanned_bytes=self._tail.position - begin)
         if following is not None:
             self._tail.seal()
+        if self._writes and self._write_again:
+            self._write_through(segment, begin)
         if self._writes:
             self._complete_indexes(segment, sealed=following is not None, scanned=self._tail.position > begin)
+
+    def _write_through(self, segment: Segment, begin: int) -> None:
+        """After a failed sync, write what was found once more: pages that someone has mapped stay in the cache.
+
+        The kernel may call them clean although they never reached the device; written again, the next sync brings
+        them there.
+        """
+        fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for start in range(begin, self._tail.position, _WRITE_THROUGH_BYTES):
+                stop = min(start + _WRITE_THROUGH_BYTES, self._tail.position)
+                self._fs.write_all(fd, [bytes(segment.data[start:stop])], start)
+        finally:
+            self._fs.close(fd)
 
     # --- step 3 ---
 
