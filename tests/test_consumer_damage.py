@@ -58,3 +58,21 @@ def test_damage_in_one_partition_keeps_no_other_back(damaged: eventlog.EventLog)
         except eventlog.CorruptSegmentError as error:
             assert error.partition == 0
     assert sorted(values) == [b"a0", b"b0", b"b1", b"b2"]
+
+
+def test_a_body_that_does_not_decode_names_its_place(log_path: Path) -> None:
+    """Without the CRC, damage shows in decoding: CorruptSegmentError says where, and reading goes on behind it."""
+    with eventlog.open(log_path) as log:
+        partition = log.create_topic("t").partitions[0]
+        partition.append([b"a" * 40, b"b" * 40])
+        partition.append([b"c"])
+    segment = log_path / "topics" / "t" / "0" / f"{0:020d}.log"
+    content = bytearray(segment.read_bytes())
+    content[64 + 8 : 64 + 12] = (2**30).to_bytes(4, "little")  # the last value offset of the first batch
+    segment.write_bytes(content)
+    with eventlog.open(log_path) as log, log.consumer("t", auto_offset_reset="earliest", check_crcs=False) as consumer:
+        with pytest.raises(eventlog.CorruptSegmentError) as caught:
+            consumer.poll()
+        assert (caught.value.base_offset, caught.value.next_offset, caught.value.position) == (0, 2, 0)
+        consumer.seek(eventlog.TopicPartition("t", 0), 2)
+        assert [record.value for record in consumer.poll()] == [b"c"]

@@ -160,7 +160,7 @@ class RecordBuffer:
     def _encode(self, records: list[Delivery], plain: bool) -> list[EncodedBatch]:
         values = [record.value for record in records]
         if plain:
-            return self.partition.encode(values, None, _timestamps(records), None, self._codec)
+            return self.partition.encode(values, None, _sent_ms(records), None, self._codec)
         keys = [record.key if isinstance(record, FullDelivery) else None for record in records]
         headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
         return self.partition.encode(
@@ -251,7 +251,7 @@ class RecordBuffer:
         self.full_sent = self._full_settled = 0
 
 
-def _timestamps(records: list[Delivery]) -> int | list[int]:
+def _sent_ms(records: list[Delivery]) -> int | list[int]:
     """Return one timestamp if the first and the last record are of the same millisecond, else one each."""
     first, last = int(records[0].stamp * 1000), int(records[-1].stamp * 1000)
     return first if first == last else [int(record.stamp * 1000) for record in records]

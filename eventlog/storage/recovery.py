@@ -13,7 +13,7 @@ sync. Under the partition's lock:
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
    out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
 4. Check the indexes of what was scanned; build them anew if they do not fit.
-5. Fill the head, the session last. A crash before repeats everything.
+5. Fill the head: the writer's word, which tells of a failed sync, and the session last. A crash before repeats all.
 
 A log that may only be read is scanned in the same way into a private head, and nothing is written.
 """

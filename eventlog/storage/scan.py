@@ -26,13 +26,13 @@ class DamagedRange:
 
     def error(self, topic: str, partition: int) -> CorruptSegmentError:
         """Return the error that a reader gets who arrives here."""
-        known = self.next_offset is not None
+        hint = "nothing readable follows in this segment; `eventlog verify` shows the whole picture"
+        if self.next_offset is not None:
+            lost = f"offsets {self.base_offset} to {self.next_offset - 1} are lost"
+            hint = f"{lost}; seek to {self.next_offset} to go on"
         return CorruptSegmentError(
             self.reason, path=self.path, topic=topic, partition=partition, position=self.position,
-            base_offset=self.base_offset, next_offset=self.next_offset,
-            hint=f"offsets {self.base_offset} to {self.next_offset - 1} are lost; seek to {self.next_offset} to go on"
-            if self.next_offset is not None and known
-            else "nothing readable follows in this segment; `eventlog verify` shows the whole picture",
+            base_offset=self.base_offset, next_offset=self.next_offset, hint=hint,
         )  # fmt: skip
 
 
