@@ -6,6 +6,7 @@ the interpreter, and it has never seen the log before it opens it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import eventlog
 TOPIC = "orders"
 SMALL_SEGMENTS = {"segment_bytes": 1024, "index_interval_bytes": 256}
 RECORDS = 9
+_ROOM = 1 << 20  # bytes that a pipe holds: as many as an unprivileged process may ask for
 
 
 class Pipe:
@@ -26,6 +28,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
+        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, _ROOM)  # it is read only when the child has ended
         self._data = b""
 
     def put(self, message: Any) -> None:
