@@ -61,10 +61,13 @@ class LogCursor:
             assert segment is not None
         try:
             data, size = segment.view
+            if self._position + L.HEADER_BYTES > size:  # who follows the end of a log comes here with each append
+                segment.refresh()
+                data, size = segment.view
             batch = RecordBatch(data, self._position, size, log.topic, log.partition, self._check)
             if batch.header_offset != self._base:
                 raise BatchDamage(f"offset {batch.header_offset} where {self._base} belongs")
-        except BatchDamage:
+        except (BatchDamage, FileNotFoundError):
             batch = self._look_again()
         following = batch.last_offset + 1
         found = batch if batch.header_offset == offset else batch.from_offset(offset)
