@@ -126,7 +126,7 @@ def test_an_interrupted_append_tells_whether_it_was_written(
                 for note in getattr(interrupt, "__notes__", []):
                     assert ("were not written" in note) == (written is None)
             assert partition.log_end_offset == len(expected)
-        assert interrupter.interrupted > 100
+        assert interrupter.interrupted > 20  # how many exactly is up to the machine
         assert _read(partition) == expected
         _assert_free(tmp_path, partition)
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import eventlog
+from eventlog.producer import linger_thread
 
 RunPython = Callable[..., Any]
 
@@ -1013,3 +1014,19 @@ def test_a_callback_may_wait_for_another_delivery(log: eventlog.EventLog) -> Non
         producer.flush()
         assert delivery.result().offset == 0
     assert answers == [1]
+
+
+def test_a_send_after_an_awaited_one_lingers_no_longer(log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the background thread was idle, and the record that woke it was awaited, the next record is written too."""
+    monkeypatch.setattr(linger_thread, "_IDLE_WAIT", 3600.0)  # a record that nobody looks after is never written
+    log.create_topic("t")
+    with log.producer(linger_ms=1) as producer, log.consumer("t", auto_offset_reset="earliest") as consumer:
+        for number in range(0, 60, 2):
+            while producer._fast:  # until the thread has gone idle, and wants to be woken
+                threading.Event().wait(0.001)
+            producer.send("t", b"%d" % number).result()
+            producer.send("t", b"%d" % (number + 1))
+            found: list[bytes | None] = []
+            while len(found) < 2 and (records := consumer.poll(timeout=30)):
+                found += [record.value for record in records]
+            assert found == [b"%d" % number, b"%d" % (number + 1)]

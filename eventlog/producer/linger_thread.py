@@ -75,7 +75,8 @@ class LingerThread:
         empty_rounds = 0
         pause = 0.0
         while True:
-            self._signal.acquire(timeout=pause)
+            if self._signal.acquire(timeout=pause):
+                empty_rounds = 0  # something was sent: what comes now may come without a signal
             producer = self._producer()
             if producer is None or self._stopped:
                 break

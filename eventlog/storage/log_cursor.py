@@ -88,9 +88,9 @@ class LogCursor:
         state = log.head.end_state()
         bases = log.segments.bases(state.segment_base)
         # Not behind the published segment: what lies there is of a roll that may never be published, and vanish again.
-        at = max(0, bisect_right(bases, min(offset, state.segment_base)) - 1)
-        if not bases:
-            raise self._damage("the segment is missing", "", 0)
+        at = bisect_right(bases, min(offset, state.segment_base)) - 1
+        if at < 0:
+            raise self._damage("the segment is missing", log.segments.path(log.start_offset), 0)
         segment = log.segments[bases[at]]
         active = segment.base_offset == state.segment_base
         try:

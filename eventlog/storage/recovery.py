@@ -41,6 +41,8 @@ from eventlog.storage.tail import Tail
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
+_LOG_START = 0  # nothing removes records yet: a log whose first segment begins later has lost some
+_MISSING_BEFORE = "the records before this segment are missing"
 _WRITE_THROUGH_BYTES = 1 << 20
 logger = logging.getLogger("eventlog")
 
@@ -94,6 +96,8 @@ class _Recovery:
                 bases = [0]
         if bases:
             self._scan(bases)
+        elif self._point is not None and self._point.end_offset > _LOG_START:
+            self._lose_until(self._point.end_offset, self._log.segments[_LOG_START])
         return self._finished_head(bases), self._report
 
     # --- steps 1 and 2 ---
@@ -109,6 +113,9 @@ class _Recovery:
         return EndState(end_offset=base, segment_base=base)
 
     def _scan(self, bases: list[int]) -> None:
+        if bases[0] > _LOG_START:
+            path = self._log.segments[bases[0]].path
+            self._add_damage(DamagedRange(path, 0, _LOG_START, bases[0], _MISSING_BEFORE))
         start = self._start(bases)
         self._tail.load(start)
         todo = [base for base in bases if base >= start.segment_base]
@@ -126,7 +133,7 @@ class _Recovery:
             return False
         if base > reached:
             path = self._log.segments[base].path
-            self._add_damage(DamagedRange(path, 0, reached, base, "the records before this segment are missing"))
+            self._add_damage(DamagedRange(path, 0, reached, base, _MISSING_BEFORE))
         self._tail.load(EndState(end_offset=base, segment_base=base))
         return True
 
@@ -236,7 +243,7 @@ class _Recovery:
             head = Head.create(self._fs, os.path.join(self._log.directory, HEAD))
         start = EndState(bases[0], bases[0]) if bases else EndState()
         head.set_recovery_point(self._point or start)
-        head.reset(self._tail.state(), self._log.context.session, bases[0] if bases else 0)
+        head.reset(self._tail.state(), self._log.context.session, _LOG_START)
         return head
 
     # --- the report ---

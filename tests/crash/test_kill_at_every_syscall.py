@@ -36,7 +36,8 @@ def _assert_survived(report: dict[str, Any], at_least: int) -> None:
     assert report["bad"] == []
     assert report["points"] >= at_least
     assert [status for _, status in report["survived"] if status != 0] == []
-    assert report["killed"] >= 0.95 * report["points"]  # now and then a run makes a system call less than another
+    missed = report["points"] - report["killed"]  # now and then a run makes a system call less than another
+    assert missed <= max(3, 0.05 * report["points"])
 
 
 @needs_strace

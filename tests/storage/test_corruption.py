@@ -128,7 +128,7 @@ CLOSED = {
     "truncated offset index": Case(damage=truncate(segment(6, ".index"), 11), problems=1),
     "truncated time index": Case(damage=truncate(segment(6, ".timeindex"), 13), problems=1),
     "truncated active index": Case(damage=truncate(segment(12, ".index"), 8), rebuilt=1),
-    "missing first segment": Case(damage=remove(segment(0)), start=6),
+    "missing first segment": Case(damage=remove(segment(0)), lost=((0, 6),), recovered_damage=((0, 6),)),
     "missing middle segment": Case(damage=remove(segment(6)), lost=((6, 12),)),
     "missing last segment": Case(damage=remove(segment(12)), lost=((12, 18),), recovered_damage=((12, 18),)),
     "truncated middle segment": Case(damage=truncate(segment(6), SIZE + 40), lost=((8, 12),)),
