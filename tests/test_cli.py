@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -30,10 +31,11 @@ def run(*arguments: object, stdin: bytes | None = None, status: int = 0) -> Resu
     return result
 
 
-def process(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+def process(*arguments: object, unbuffered: bool = False, **options: Any) -> subprocess.Popen[bytes]:
     """Start a command as a process of its own."""
     command = [sys.executable, "-m", "eventlog", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, **options)
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": "1" if unbuffered else ""}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, **options)
 
 
 def finish(child: subprocess.Popen[bytes], stdin: bytes | None = None) -> tuple[bytes, bytes, int]:
@@ -152,6 +154,13 @@ def test_a_line_that_is_too_large_is_an_error(log_path: Path) -> None:
     """A line over max_message_bytes ends the command with a message that says how many records were written."""
     result = run("produce", log_path, "t", stdin=b"x" * (1 << 20) + b"\n", status=1)
     assert "after 0 records" in result.stderr and "max_message_bytes" in result.stderr
+
+
+def test_a_line_that_is_too_large_is_named_by_its_number(log_path: Path) -> None:
+    """The message names the line by its number in the file, also when partitions and keys take lines apart."""
+    given = b"a 1\nb 2\nc 3\nd " + b"x" * (1 << 20) + b"\ne 5\n"
+    options = ("--key-field", 1, "--partitions", 3)
+    assert ": line 4: " in run("produce", log_path, "t", *options, stdin=given, status=1).stderr
 
 
 def test_lines_from_a_pipe_are_written_as_they_come(log_path: Path) -> None:
@@ -301,7 +310,82 @@ def test_a_closed_pipe_is_no_error(log_path: Path) -> None:
     child.stderr.close()
 
 
+@pytest.mark.parametrize("follow", [(), ("--follow",)], ids=["to the end", "follow"])
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_pipe_that_closes_in_the_middle_of_a_write_ends_the_command(
+    log_path: Path, unbuffered: bool, follow: tuple[str, ...]
+) -> None:
+    """Whether Python buffers its output or not, the end of a reader during a long write has status 141."""
+    fill(log_path, (b"y" * 50 + b"\n") * 10_000)
+    child = process("consume", log_path, "t", *follow, unbuffered=unbuffered, stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.read(10)  # the write of all records has begun, and is larger than the pipe
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait(timeout=60)) == (b"", 141)
+    child.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("command", [("consume", "t"), ("topics",), ("verify",)], ids=lambda command: command[0])
+def test_output_that_cannot_be_written_is_an_error(log_path: Path, command: tuple[str, ...], unbuffered: bool) -> None:
+    """A full disk behind standard output is one line on standard error and status 1, whether Python buffers or not."""
+    fill(log_path)
+    with open("/dev/full", "wb") as full:
+        _, err, status = finish(process(command[0], log_path, *command[1:], unbuffered=unbuffered, stdout=full))
+    assert (status, err) == (1, b"Error: [Errno 28] No space left on device\n")
+
+
+def test_a_write_that_is_cut_short_goes_on(log_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output may take fewer bytes than it is given, as raw files do; every byte arrives all the same."""
+
+    class Short(io.RawIOBase):
+        def __init__(self) -> None:
+            self.taken = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.taken += bytes(data)[:7]
+            return min(len(data), 7)
+
+    fill(log_path, APACHE.read_bytes())
+    raw = Short()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))  # type: ignore[type-var]
+    commands.main(["consume", str(log_path), "t"], standalone_mode=False)
+    assert bytes(raw.taken) == APACHE.read_bytes() + b"\n"
+
+
+def test_an_offset_beyond_every_partition_is_an_error(log_path: Path) -> None:
+    """--from past the end of the longest partition is refused, as with one partition; its very end is not."""
+    with eventlog.open(log_path) as log:
+        log.create_topic("t", partitions=2).partitions[1].append([b"a", b"b"])
+    assert "the longest one ends at 2" in run("consume", log_path, "t", "--from", "3", status=1).stderr
+    assert run("consume", log_path, "t", "--from", "2").stdout_bytes == b""
+
+
 # --- topics ---
+
+
+@pytest.mark.parametrize("broken", ["missing", "flipped"])
+def test_a_topic_without_its_file_does_not_hide_the_others(log_path: Path, broken: str) -> None:
+    """The other topics are listed; the broken one is named on standard error, with status 1, and by verify too."""
+    for topic in ("a", "broken", "z"):
+        fill(log_path, topic=topic)
+    path = log_path / "topics" / "broken" / "topic.json"
+    if broken == "missing":
+        path.unlink()
+    else:
+        flip(path, 20)
+    for options in ((), ("--json",)):
+        result = run("topics", log_path, *options, status=1)
+        assert "broken: " in result.stderr and "restore" in result.stderr and "1 of 3" in result.stderr
+    listed = [json.loads(line)["topic"] for line in run("topics", log_path, "--json", status=1).stdout.splitlines()]
+    assert listed == ["a", "z"]
+    verified = run("verify", log_path, status=1)
+    assert "from a backup" in verified.output and "create" not in verified.output
+    assert verified.stdout.count(": good") == 2
 
 
 def test_topics_are_listed(log_path: Path) -> None:
@@ -373,6 +457,35 @@ def test_a_torn_tail_is_a_note(log_path: Path) -> None:
     assert list(log_path.rglob("*.torn*")) == []
 
 
+@pytest.mark.parametrize("name", ["head", "00000000000000000000.index", "00000000000000000000.timeindex"])
+def test_a_missing_derived_file_is_a_note_and_a_broken_one_is_damage(log_path: Path, name: str) -> None:
+    """A copy without an index or head has lost no record: status 0 and a note; a file cut off has status 1."""
+    with eventlog.open(log_path) as log:
+        partition = log.create_topic("t", segment_bytes=4096, index_interval_bytes=0).partitions[0]
+        for number in range(20):
+            partition.append([b"x" * 500], timestamps_ms=number + 1)
+    path = segment(log_path).with_name(name)
+    assert run("verify", log_path).stdout.count("note") == 0
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    assert name in run("verify", log_path, status=1).output
+    path.unlink()
+    result = run("verify", log_path)
+    assert f"note: {path}: missing" in result.stdout and "20 records" in result.stdout
+    assert content and not path.exists()
+
+
+def test_a_copy_of_the_truth_alone_verifies(log_path: Path) -> None:
+    """Without control page, locks, heads and indexes every record is there, and the status is 0."""
+    fill(log_path)
+    derived = ("lock", "session.lock", "control", "head", "*.index", "*.timeindex")
+    for path in [path for pattern in derived for path in log_path.rglob(pattern)]:
+        path.unlink()
+    result = run("verify", log_path)
+    assert "3 records" in result.stdout and result.stdout.endswith("nothing is damaged\n")
+    assert run("consume", log_path, "t").stdout_bytes == b"zero\none\ntwo\n"
+
+
 def test_a_log_in_use_is_verified(log_path: Path) -> None:
     """Beside a writer that has the log open, what is published is verified."""
     with eventlog.open(log_path) as log:
@@ -391,6 +504,15 @@ def test_consuming_stops_at_damage(log_path: Path) -> None:
     assert "base_offset=1" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+def test_damage_is_passed_by_as_the_message_says(log_path: Path) -> None:
+    """The message gives the options with which the command goes on behind the damage."""
+    for line in (b"zero\n", b"one\n", b"two\n"):
+        fill(log_path, line)
+    flip(segment(log_path), segment(log_path).stat().st_size // 3 + 70)
+    assert "`--partition 0 --from 2` goes on" in run("consume", log_path, "t", status=1).stderr
+    assert run("consume", log_path, "t", "--partition", 0, "--from", 2).stdout_bytes == b"two\n"
+
+
 # --- errors ---
 
 
@@ -405,7 +527,8 @@ def test_reading_never_creates_a_log(log_path: Path, command: tuple[str, ...]) -
 def test_an_unknown_topic_is_not_created_by_reading(log_path: Path) -> None:
     """Consuming a topic that does not exist is an error, and there is still no such topic."""
     fill(log_path)
-    assert "no such topic" in run("consume", log_path, "nope", status=1).stderr
+    says = run("consume", log_path, "nope", status=1).stderr
+    assert "no such topic" in says and "`eventlog topics`" in says and "create_topic" not in says
     assert [json.loads(line)["topic"] for line in run("topics", log_path, "--json").stdout.splitlines()] == ["t"]
 
 

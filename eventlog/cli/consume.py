@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import click
 
 from eventlog.cli.group import open_existing
 from eventlog.cli.record_format import printer
 from eventlog.consumer.consumer import Consumer
-from eventlog.errors import UnknownPartitionError
+from eventlog.errors import OffsetOutOfRangeError, UnknownPartitionError
 from eventlog.event_log import EventLog
 from eventlog.model import Record, TopicPartition
 
@@ -52,8 +54,18 @@ def consume(
         consumer.assign(partitions)
         go_to_start(consumer, partitions)
         for records in _polls(consumer, None if follow else ends, limit):
-            out.write(b"".join(map(to_bytes, records)))
+            _write(out, b"".join(map(to_bytes, records)))
             out.flush()
+
+
+def _write(out: BinaryIO, data: bytes) -> None:
+    """Write all of it: with PYTHONUNBUFFERED, standard output is a raw file, whose writes may be short."""
+    rest = memoryview(data)
+    while rest:
+        written: int | None = out.write(rest)
+        if written is None:  # a raw file that would block
+            raise BlockingIOError(errno.EAGAIN, "standard output takes no more, and does not block")
+        rest = rest[written:]
 
 
 def _partitions(log: EventLog, topic: str, number: int | None) -> list[TopicPartition]:
@@ -110,6 +122,11 @@ def _at_offset(offset: int) -> Start:
             consumer.seek(partitions[0], offset)
             return
         ends = consumer.end_offsets(partitions)
+        if offset > max(ends.values()):
+            raise OffsetOutOfRangeError(
+                f"no partition has an offset {offset}", topic=partitions[0].topic, offset=offset,
+                hint=f"the longest one ends at {max(ends.values())}",
+            )  # fmt: skip
         for tp in partitions:  # partitions differ in length: a shorter one has nothing at this offset yet
             consumer.seek(tp, min(offset, ends[tp]))
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import eventlog
+from eventlog.cli.messages import message
 from eventlog.errors import EventLogError, NotALogError
 from eventlog.event_log import EventLog
 from eventlog.format.filenames import LOG_META
@@ -27,15 +28,23 @@ class QuietGroup(click.Group):
             sys.stdout.flush()
             return result
         except EventLogError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(message(error)) from error
         except BrokenPipeError:
-            # Python would try to flush what is left when it exits, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             raise click.exceptions.Exit(_PIPE_CLOSED) from None
         except OSError as error:  # of a file that is no part of the log
+            try:
+                sys.stdout.flush()
+            except OSError:  # standard output itself: a full disk, say
+                _drop_output()
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+def _drop_output() -> None:
+    """Let what cannot be written go: Python would try to flush it when it exits, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def open_existing(directory: str, *, readonly: bool = False) -> EventLog:

@@ -13,7 +13,8 @@ import click
 
 import eventlog
 from eventlog.cli.lines import KeyOf, key_by_field, key_by_json, key_by_regex, read_lines
-from eventlog.errors import EventLogError
+from eventlog.cli.messages import message
+from eventlog.errors import EventLogError, RecordTooLargeError, TopicExistsError
 from eventlog.event_log import EventLog
 from eventlog.topics.topic import Topic
 
@@ -58,7 +59,10 @@ def _key_function(regex: str | None, field: int | None, json_field: str | None) 
 
 
 def _topic(log: EventLog, name: str, partitions: int | None) -> Topic:
-    topic = log.create_topic(name, partitions or 1, exist_ok=True)
+    try:
+        return log.create_topic(name, partitions or 1)
+    except TopicExistsError:
+        topic = log.topic(name)
     if partitions is not None and partitions != len(topic.partitions):
         raise click.ClickException(
             f"the topic {name} exists, with {len(topic.partitions)} partitions: leave out --partitions"
@@ -75,13 +79,26 @@ def _copy(
             keys = None if key_of is None else _keys(lines, key_of, records)
             try:
                 producer.send_many(topic.name, lines, keys).result()
+            except RecordTooLargeError as error:
+                number = records + _too_large(topic, lines, keys)
+                raise click.ClickException(f"after {records} records: line {number}: {message(error)}") from error
             except EventLogError as error:
-                raise click.ClickException(f"after {records} records: {error}") from error
+                raise click.ClickException(f"after {records} records: {message(error)}") from error
             records += len(lines)
             read = sum(map(len, lines))
             size += read
             advance(read + len(lines))
     return records, size
+
+
+def _too_large(topic: Topic, lines: list[bytes], keys: list[bytes | None] | None) -> int:
+    """Return the number, from 1, of the first line that is too large for a record."""
+    for number, line in enumerate(lines):
+        try:
+            topic.partitions[0].encode([line], None if keys is None else [keys[number]])
+        except RecordTooLargeError:
+            return number + 1
+    return len(lines)
 
 
 def _keys(lines: list[bytes], key_of: KeyOf, before: int) -> list[bytes | None]:

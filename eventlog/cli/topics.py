@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from eventlog.cli.group import open_existing
+from eventlog.cli.messages import topic_trouble
+from eventlog.errors import EventLogError
+from eventlog.event_log import EventLog
 from eventlog.topics.topic import Topic
 
 
@@ -17,11 +20,32 @@ from eventlog.topics.topic import Topic
 def topics(directory: str, as_json: bool) -> None:
     """List the topics with their partitions, records and bytes."""
     with open_existing(directory, readonly=True) as log:
-        rows = [_describe(log.topic(name)) for name in log.topics()]
+        rows, troubles = _describe_all(log)
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
-        return
+    else:
+        _print_table(rows)
+    for name, trouble in troubles.items():
+        click.echo(f"{name}: {trouble}", err=True)
+    if troubles:
+        raise click.ClickException(f"{len(troubles)} of {len(rows) + len(troubles)} topics cannot be read; see above")
+
+
+def _describe_all(log: EventLog) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return what can be said of each topic, and why nothing can be said of the others."""
+    rows, troubles = [], {}
+    for name in log.topics():
+        try:
+            rows.append(_describe(log.topic(name)))
+        except EventLogError as error:
+            trouble = topic_trouble(log, name, error)
+            if trouble is not None:
+                troubles[name] = trouble
+    return rows, troubles
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
     width = max([len(row["topic"]) for row in rows], default=0) + 2
     width = max(width, len("topic") + 2)
     click.echo(f"{'topic':{width}}{'partitions':>10}  {'records':>14}  {'bytes':>16}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import click
 
 from eventlog.cli.group import open_existing
+from eventlog.cli.messages import message, topic_trouble
 from eventlog.errors import EventLogError
 from eventlog.event_log import EventLog
 from eventlog.storage.recovery import RecoveryReport
@@ -18,9 +20,10 @@ from eventlog.topics.partition import Partition
 @click.command()
 @click.argument("directory", metavar="DIR")
 def verify(directory: str) -> None:
-    """Check every batch, index and control page; exit with status 1 when something is damaged.
+    """Check every byte, and change none.
 
-    Nothing is created, changed or repaired: what the next opening would recover is reported as a note.
+    Exits with status 1 when a batch, an index or a control page is damaged. Nothing is created, changed or repaired:
+    what the next opening would recover or make anew, such as a missing index, is reported as a note.
     """
     logging.getLogger("eventlog").addHandler(logging.NullHandler())  # what recovery has to say is in the report
     findings = 0
@@ -37,7 +40,8 @@ def _verify_topic(log: EventLog, name: str) -> int:
     try:
         partitions = list(log.topic(name).partitions)
     except EventLogError as error:
-        return _print_findings(name, [str(error)])
+        trouble = topic_trouble(log, name, error)
+        return 0 if trouble is None else _print_findings(name, [trouble])
     findings = 0
     for partition in partitions:
         findings += _verify_partition(partition)
@@ -51,14 +55,15 @@ def _verify_partition(partition: Partition) -> int:
         report = partition.verify()
         recovery = partition.recovery or RecoveryReport()
     except (EventLogError, OSError) as error:
-        return _print_findings(name, [str(error)])
+        return _print_findings(name, [message(error) if isinstance(error, EventLogError) else str(error)])
     ranges = dict.fromkeys([*recovery.damaged, *report.damaged])
-    findings = [*_damage(ranges), *report.problems]
+    missing = [problem for problem in report.problems if _is_missing(problem)]
+    findings = [*_damage(ranges), *(problem for problem in report.problems if problem not in missing)]
     click.echo(
         f"{name}: {report.segments} segments, {report.batches} batches, {report.records} records,"
         f" {report.bytes} bytes: {'damaged' if findings else 'good'}"
     )
-    for note in _notes(recovery):
+    for note in [*_notes(recovery), *map(_note_of_missing, missing)]:
         click.echo(f"  note: {note}")
     return _print_findings("", findings)
 
@@ -73,6 +78,16 @@ def _damage(ranges: dict[DamagedRange, None]) -> Iterator[str]:
         if found.next_offset is not None:
             lost = f"offsets {found.base_offset} to {found.next_offset - 1}"
         yield f"{found.path}: position {found.position}: {found.reason}; {lost} cannot be read"
+
+
+def _is_missing(problem: str) -> bool:
+    """Tell whether an index or a head is simply not there, as in a copy that left out what is derived."""
+    path, _, reason = problem.rpartition(": ")
+    return reason.startswith(("missing", "shorter")) and not os.path.lexists(path)
+
+
+def _note_of_missing(problem: str) -> str:
+    return f"{problem.rpartition(': ')[0]}: missing; it is made anew from the records when it is needed"
 
 
 def _notes(recovery: RecoveryReport) -> Iterator[str]:
