@@ -16,7 +16,19 @@ from eventlog.errors import InvalidConfigError
 COMPRESSION_TYPES = ("none", "gzip", "snappy", "lz4", "zstd")
 DURABILITIES = ("os", "disk")
 NEVER = 2**63 - 1
+_SIMILAR = 0.75  # of difflib: a misspelt name comes out above it, one that only shares an ending below
 MAX_SEGMENT_BYTES = 2**31 - 1  # positions within a segment are 32-bit in the offset index
+
+# Kafka's own names for what this version does not do: whoever gives one has not misspelt another.
+_ONLY_IN_KAFKA = {
+    "bootstrap_servers", "cleanup_policy", "client_id", "delete_retention_ms", "delivery_timeout_ms",
+    "enable_auto_commit", "enable_idempotence", "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
+    "group_id", "group_instance_id", "heartbeat_interval_ms", "isolation_level", "max_compaction_lag_ms",
+    "max_partition_fetch_bytes", "max_poll_interval_ms", "max_request_size", "min_cleanable_dirty_ratio",
+    "min_compaction_lag_ms", "min_insync_replicas", "num_partitions", "partition_assignment_strategy", "preallocate",
+    "replication_factor", "request_timeout_ms", "retention_bytes", "retention_ms", "retries", "segment_index_bytes",
+    "segment_jitter_ms", "session_timeout_ms", "transactional_id", "unclean_leader_election_enable",
+}  # fmt: skip
 
 Config = TypeVar("Config", "TopicConfig", "ProducerConfig", "ConsumerConfig")
 
@@ -123,7 +135,7 @@ class ConsumerConfig:
 
 
 def configure(cls: type[Config], options: dict[str, Any]) -> Config:
-    """Build a configuration from keyword options; an unknown name gets the nearest known one as a hint.
+    """Build a configuration from keyword options; an unknown name gets the nearest known one, or all, as a hint.
 
     >>> configure(ProducerConfig, {"linger_ms": 0}).linger_ms
     0
@@ -131,9 +143,15 @@ def configure(cls: type[Config], options: dict[str, Any]) -> Config:
     known = attrs.fields_dict(cls)
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise InvalidConfigError(
-                f"{cls.__name__} has no setting {name!r}",
-                hint=f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known)),
-            )
+            raise _unknown_setting(cls, name, sorted(known))
     return cls(**options)
+
+
+def _unknown_setting(cls: type[Any], name: str, known: list[str]) -> InvalidConfigError:
+    everything = "known: " + ", ".join(known)
+    if name in _ONLY_IN_KAFKA:
+        return InvalidConfigError(f"{cls.__name__}: {name!r} is not a setting of this version", hint=everything)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR)
+    return InvalidConfigError(
+        f"{cls.__name__} has no setting {name!r}", hint=f"did you mean {near[0]!r}?" if near else everything
+    )

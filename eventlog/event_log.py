@@ -11,7 +11,13 @@ from typing import Any
 from eventlog.clock import Clock, SystemClock
 from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig, configure
 from eventlog.consumer.consumer import Consumer
-from eventlog.errors import ClosedError, NotALogError, UnsupportedFileSystemError
+from eventlog.errors import (
+    ClosedError,
+    InvalidConfigError,
+    InvalidTopicError,
+    NotALogError,
+    UnsupportedFileSystemError,
+)
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
@@ -47,6 +53,7 @@ class EventLog:
         max_open_partitions: int = MAX_OPEN_PARTITIONS,
         readonly: bool = False,
     ) -> None:
+        _check_count(max_open_partitions)
         self.path = os.path.abspath(os.fsdecode(path))
         fs = filesystem or FileSystem()
         self.readonly = _prepare(fs, self.path, readonly=readonly)
@@ -72,8 +79,10 @@ class EventLog:
     def create_topic(self, name: str, partitions: int = 1, *, exist_ok: bool = False, **topic_config: Any) -> Topic:
         """Create a topic; safe against other processes that do the same, and durable when this returns.
 
-        ``topic_config`` are the fields of `TopicConfig`. Raises TopicExistsError unless ``exist_ok``,
-        InvalidTopicError, InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and LogFullError.
+        ``topic_config`` are the fields of `TopicConfig`. With ``exist_ok`` a topic that is there is returned if it has
+        at least ``partitions`` partitions and each setting that is given here; settings left out may be anything.
+        Raises TopicExistsError when it has not, and always without ``exist_ok``; InvalidTopicError,
+        InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and LogFullError.
 
         >>> import tempfile
         >>> EventLog(tempfile.mkdtemp()).create_topic("orders", partitions=2, segment_bytes=1 << 20).name
@@ -81,7 +90,7 @@ class EventLog:
         """
         self._check_open()
         config = configure(TopicConfig, topic_config)
-        return self._registry.create(name, partitions, config, exist_ok=exist_ok)
+        return self._registry.create(name, partitions, config, exist_ok=exist_ok, given=topic_config)
 
     def topic(self, name: str) -> Topic:
         """Return the topic. Raises UnknownTopicError when there is none."""
@@ -106,8 +115,12 @@ class EventLog:
     # --- clients ---
 
     def producer(self, **config: Any) -> Producer:
-        """Return a producer; ``config`` are the fields of `ProducerConfig`."""
+        """Return a producer; ``config`` are the fields of `ProducerConfig`.
+
+        Raises InvalidConfigError, and ReadOnlyLogError when the log was opened for reading only.
+        """
         self._check_open()
+        self._registry.refuse_readonly()
         producer = Producer(self._registry, configure(ProducerConfig, config), self._context.clock)
         self._clients.add(producer)
         return producer
@@ -115,6 +128,7 @@ class EventLog:
     def consumer(self, *topics: str, **config: Any) -> Consumer:
         """Return a consumer, subscribed to ``topics`` if any; ``config`` are the fields of `ConsumerConfig`."""
         self._check_open()
+        _check_names(topics)
         consumer = Consumer(self._registry, self._session, configure(ConsumerConfig, config), self._context.clock)
         if topics:
             consumer.subscribe(list(topics))
@@ -162,6 +176,22 @@ class EventLog:
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
+
+
+def _check_count(max_open_partitions: object) -> None:
+    if type(max_open_partitions) is not int or max_open_partitions < 1:
+        raise InvalidConfigError(
+            f"max_open_partitions={max_open_partitions!r} is not possible", hint="give a whole number from 1 on"
+        )
+
+
+def _check_names(topics: tuple[object, ...]) -> None:
+    for topic in topics:
+        if not isinstance(topic, str):
+            raise InvalidTopicError(
+                f"{topic!r} is a {type(topic).__name__}, not a topic's name", topic=topic,
+                hint='give names: consumer("t"), or consumer("t", "u") for several',
+            )  # fmt: skip
 
 
 def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:

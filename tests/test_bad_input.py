@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import eventlog
@@ -377,3 +379,97 @@ def test_everything_of_a_closed_log(log_path: Path) -> None:
         assert again.topics() == ["t"]
         assert again.topic("t").partitions[0].log_end_offset == 1
         assert again.topic("t").partitions[1].log_end_offset == 0
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint32, np.int8])
+def test_numpy_integers_are_numbers(log: eventlog.EventLog, kind: Callable[[int], Any]) -> None:
+    """Whatever is an integer by __index__ does as an offset, a time, a partition number and a count."""
+    topic = log.create_topic("t", partitions=2)
+    topic.partitions[kind(1)].append([b"a", b"b"], timestamps_ms=kind(5))
+    with log.producer() as producer:
+        sent = producer.send("t", b"c", partition=kind(1), timestamp_ms=kind(7)).result()
+        many = producer.send_many("t", [b"d", b"e"], partition=kind(1), timestamps_ms=kind(9))
+        assert many.result().offset == 4 and type(many.result().timestamp_ms) is int
+        keyed = producer.send_many("t", [b"x"] * 8, [b"%d" % n for n in range(8)], timestamps_ms=kind(9))
+        assert {found.timestamp_ms for found in keyed.results()} == {9}
+    assert sent == ("t", 1, 2, 7, False) and [type(field) for field in sent[1:4]] == [int] * 3
+    assert topic.partitions[1].read(kind(1))[0].base_offset == 1
+    consumer = log.consumer()
+    tp = eventlog.TopicPartition("t", kind(1))
+    consumer.assign([tp])
+    consumer.seek(tp, kind(1))
+    assert [record.value for record in consumer.poll(max_records=kind(2))] == [b"b", b"c"]
+    (place,) = consumer.assignment()
+    assert type(place.partition) is int and type(consumer.position(place)) is int
+    assert consumer.offsets_for_times({tp: kind(6)}) == {place: (2, 7)}
+
+
+@pytest.mark.parametrize("number", [True, np.bool_(True), 1.0, np.float64(1), "1", None, np.array([1])])
+def test_what_is_no_whole_number(log: eventlog.EventLog, number: Any) -> None:
+    """Truth values, floats and texts are refused where a whole number belongs, even where one equals it."""
+    topic = log.create_topic("t", partitions=2)
+    topic.partitions[1].append([b"a", b"b"])
+    tp = eventlog.TopicPartition("t", 1)
+    consumer = log.consumer()
+    consumer.assign([tp])
+    producer = log.producer()
+    calls: list[tuple[Callable[[], Any], type[eventlog.EventLogError]]] = [
+        (lambda: consumer.seek(tp, number), eventlog.OffsetOutOfRangeError),
+        (lambda: topic.partitions[1].read(number), eventlog.InvalidRecordError),
+        (lambda: topic.partitions[1].cursor(number), eventlog.InvalidRecordError),
+        (lambda: topic.partitions[1].offset_for_time(number), eventlog.InvalidRecordError),
+        (lambda: consumer.offsets_for_times({tp: number}), eventlog.InvalidRecordError),
+        (lambda: consumer.assign([("t", number)]), eventlog.UnknownPartitionError),
+    ]
+    if number is not None:
+        calls += [
+            (lambda: producer.send("t", b"v", partition=number), eventlog.UnknownPartitionError),
+            (lambda: producer.send("t", b"v", timestamp_ms=number), eventlog.InvalidRecordError),
+            (lambda: producer.send_many("t", [b"v"] * 2, timestamps_ms=number), eventlog.InvalidRecordError),
+            (lambda: topic.partitions[1].append([b"v"] * 2, timestamps_ms=number), eventlog.InvalidRecordError),
+            (lambda: consumer.poll(max_records=number), eventlog.InvalidConfigError),
+        ]
+    for call, error in calls:
+        with pytest.raises(error) as caught:
+            call()
+        assert caught.value.hint
+    assert topic.partitions[1].log_end_offset == 2
+
+
+@pytest.mark.parametrize("timeout", ["1", b"1", [1], True, float("nan"), datetime.timedelta(seconds=1)])
+def test_what_is_no_timeout(log: eventlog.EventLog, timeout: Any) -> None:
+    """A timeout that is no number of seconds is an error, whether or not there are records."""
+    partition = log.create_topic("t").partitions[0]
+    consumer = log.consumer("t", auto_offset_reset="earliest")
+    for poll in (consumer.poll, consumer.poll_batches):
+        with pytest.raises(eventlog.InvalidConfigError, match="timeout") as caught:
+            poll(timeout)
+        check_error(caught.value, ValueError)
+    partition.append([b"v"])
+    with pytest.raises(eventlog.InvalidConfigError, match="timeout"):
+        consumer.poll(timeout)
+    assert [record.value for record in consumer.poll(np.float32(5))] == [b"v"]
+
+
+def test_times_that_are_none(log: eventlog.EventLog) -> None:
+    """offsets_for_times takes whole milliseconds by partition: seconds, dates and lists are refused with a hint."""
+    log.create_topic("t").partitions[0].append([b"v"])
+    consumer = log.consumer("t")
+    tp = eventlog.TopicPartition("t", 0)
+    for time in (1.7e9, datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)):
+        with pytest.raises(eventlog.InvalidRecordError, match=r"int\(time\.time\(\) \* 1000\)") as caught:
+            consumer.offsets_for_times({tp: time})  # type: ignore[dict-item]
+        check_error(caught.value, ValueError, topic="t", partition=0)
+    with pytest.raises(eventlog.InvalidRecordError, match="dict"):
+        consumer.offsets_for_times([tp])  # type: ignore[arg-type]
+
+
+def test_a_list_of_topics_for_a_consumer(log: eventlog.EventLog) -> None:
+    """log.consumer takes names, one by one; a list of them is an error that shows how."""
+    log.create_topic("t")
+    with pytest.raises(eventlog.InvalidTopicError, match=r'consumer\("t"\)') as caught:
+        log.consumer(["t"])  # type: ignore[arg-type]
+    check_error(caught.value, ValueError)

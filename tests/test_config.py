@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -89,6 +90,24 @@ def test_a_misspelt_setting(log: eventlog.EventLog) -> None:
     with pytest.raises(eventlog.InvalidConfigError, match=r"known: .*linger_ms"):
         log.producer(bootstrap_servers="localhost")
     assert log.topics() == []
+
+
+@pytest.mark.parametrize("name", ["retention_ms", "retention_bytes", "cleanup_policy", "replication_factor"])
+def test_settings_of_kafka_that_are_not_here(log: eventlog.EventLog, name: str) -> None:
+    """A setting that only Kafka has is not taken for another one misspelt; the error lists those that there are."""
+    with pytest.raises(
+        eventlog.InvalidConfigError, match=r"not a setting of this version; known: .*segment_ms"
+    ) as caught:
+        log.create_topic("t", **{name: 1000})
+    assert "did you mean" not in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, "8", None])
+def test_an_impossible_number_of_open_partitions(log_path: Path, count: Any) -> None:
+    """A log with room for no open partition is refused before anything is made."""
+    with pytest.raises(eventlog.InvalidConfigError, match="max_open_partitions"):
+        eventlog.open(log_path, max_open_partitions=count)
+    assert not log_path.exists()
 
 
 def test_defaults_are_kafkas() -> None:

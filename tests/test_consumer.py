@@ -582,3 +582,22 @@ def test_partitions_that_do_not_exist(log: eventlog.EventLog) -> None:
         for bad in ("(", 5):
             with pytest.raises(eventlog.EventLogError):
                 consumer.subscribe(pattern=bad)
+
+
+def test_what_a_consumer_shows(log: eventlog.EventLog) -> None:
+    """The repr names few partitions one by one, and counts many."""
+    fill(log, "t", partitions=2)
+    fill(log, "u", partitions=3)
+    consumer = log.consumer()
+    assert repr(consumer) == "<Consumer of nothing>"
+    consumer.subscribe(["t"])
+    assert repr(consumer) == "<Consumer of t-0, t-1>"
+    consumer.subscribe(["t", "u"])
+    consumer.close()
+    assert repr(consumer) == "<Consumer of 5 partitions of t, u (closed)>"
+
+
+def test_a_batch_yields_its_records(log: eventlog.EventLog) -> None:
+    """Iterating over a batch gives its records, one by one, also over a part of it."""
+    (batch,) = fill(log, "t", count=5).partitions[0].read(2)
+    assert list(batch) == batch.records() and [record.offset for record in batch] == [2, 3, 4]

@@ -1030,3 +1030,58 @@ def test_a_send_after_an_awaited_one_lingers_no_longer(log: eventlog.EventLog, m
             while len(found) < 2 and (records := consumer.poll(timeout=30)):
                 found += [record.value for record in records]
             assert found == [b"%d" % number, b"%d" % (number + 1)]
+
+
+def test_failures_are_logged(still_log: eventlog.EventLog, caplog: pytest.LogCaptureFixture) -> None:
+    """Records that could not be written are logged once a batch, also when nobody asks; those written are not."""
+    for name in ("t", "u"):
+        still_log.create_topic(name)
+    with still_log.producer(linger_ms=NEVER_LINGERED) as producer:
+        for name in ("t", "u"):
+            for _ in range(3):
+                producer.send(name, b"v")
+        still_log.delete_topic("t")
+    (entry,) = [entry for entry in caplog.records if entry.name == "eventlog"]
+    assert entry.levelno == logging.WARNING
+    assert entry.getMessage().startswith("3 records for t-0 were not written: ")
+    assert "no such topic" in entry.getMessage()
+
+
+def test_a_logging_handler_that_sends(still_log: eventlog.EventLog) -> None:
+    """A handler may write the failures that are logged into the log itself, with the very same producer."""
+    still_log.create_topic("t")
+    still_log.create_topic("failures")
+
+    class Sending(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            producer.send("failures", record.getMessage().encode())
+            producer.flush()
+
+    handler = Sending()
+    logging.getLogger("eventlog").addHandler(handler)
+    try:
+        with still_log.producer(linger_ms=NEVER_LINGERED) as producer:
+            producer.send("t", b"v")
+            still_log.delete_topic("t")
+            producer.flush()
+    finally:
+        logging.getLogger("eventlog").removeHandler(handler)
+    (batch,) = still_log.topic("failures").partitions[0].read(0)
+    assert [value[:34] for value in batch.values() if value] == [b"1 records for t-0 were not written"]
+
+
+def test_what_a_producer_and_a_delivery_show(log: eventlog.EventLog) -> None:
+    """The reprs tell what waits, where it went, and what became of it."""
+    log.create_topic("t")
+    producer = log.producer(linger_ms=NEVER_LINGERED)
+    delivery = producer.send("t", b"v", key=b"k")
+    assert repr(producer) == "<Producer with 1 records waiting>"
+    assert repr(delivery) == "<FullDelivery waiting for t-0>"
+    producer.close()
+    assert repr(producer) == "<Producer with 0 records waiting (closed)>"
+    assert repr(delivery) == "<FullDelivery to t-0 at offset 0>"
+    producer = log.producer(linger_ms=NEVER_LINGERED)
+    late = producer.send("t", b"v", key=b"k")
+    log.delete_topic("t")
+    producer.close()
+    assert repr(late).startswith("<FullDelivery to t-0 failed: ")

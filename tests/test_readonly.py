@@ -58,6 +58,8 @@ def test_reading_only_changes_no_byte(log_path: Path, run_python: Callable[..., 
             partition.append([b"c"])
         with pytest.raises(eventlog.ReadOnlyLogError):
             log.create_topic("u")
+        with pytest.raises(eventlog.ReadOnlyLogError, match="can be written"):
+            log.producer()
     assert contents(log_path) == before
 
 

@@ -39,18 +39,46 @@ def test_illegal_names(log: eventlog.EventLog, name: Any) -> None:
 
 
 def test_create_find_and_list(log: eventlog.EventLog) -> None:
-    """A topic exists once; exist_ok gives the one that is there, as it is; the list is sorted."""
+    """A topic exists once; exist_ok gives the one that is there; the list is sorted."""
     made = log.create_topic("t", partitions=2)
     log.create_topic("a")
     with pytest.raises(eventlog.TopicExistsError, match="exist_ok") as caught:
         log.create_topic("t")
     assert caught.value.topic == "t"
-    assert log.create_topic("t", partitions=5, exist_ok=True).topic_id == made.topic_id
+    assert log.create_topic("t", exist_ok=True).topic_id == made.topic_id
     assert len(log.topic("t").partitions) == 2
     assert log.topics() == ["a", "t"]
     with pytest.raises(eventlog.UnknownTopicError, match="create_topic") as unknown:
         log.topic("u")
     assert unknown.value.topic == "u" and isinstance(unknown.value, KeyError)
+
+
+def test_exist_ok_takes_a_topic_that_fits(log: eventlog.EventLog) -> None:
+    """With exist_ok the same call succeeds again and again, as does one that asks for less."""
+    given: dict[str, Any] = {"durability": "disk", "segment_bytes": 1 << 20}
+    made = log.create_topic("t", partitions=3, **given)
+    with eventlog.open(log.path) as other:
+        for asked in ({"partitions": 3, **given}, {"partitions": 2}, {}, {"durability": "disk"}):
+            assert other.create_topic("t", exist_ok=True, **asked).topic_id == made.topic_id
+    made.add_partitions(5)
+    assert len(log.create_topic("t", partitions=3, exist_ok=True, **given).partitions) == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "differs"),
+    [
+        ({"durability": "disk"}, "durability='os', not 'disk'"),
+        ({"segment_bytes": 2**30}, "segment_bytes=1048576, not 1073741824"),
+        ({"partitions": 5}, "2 partitions, not 5.*add_partitions"),
+    ],
+)
+def test_exist_ok_refuses_a_topic_that_differs(log: eventlog.EventLog, asked: dict[str, Any], differs: str) -> None:
+    """What was asked for and is not there is an error that names both, also where a default was asked for."""
+    log.create_topic("t", partitions=2, segment_bytes=1 << 20)
+    with pytest.raises(eventlog.TopicExistsError, match=differs) as caught:
+        log.create_topic("t", exist_ok=True, **asked)
+    assert caught.value.topic == "t" and caught.value.hint
+    assert len(log.topic("t").partitions) == 2
 
 
 def test_names_that_differ_in_case(log: eventlog.EventLog) -> None:

@@ -11,18 +11,20 @@ from eventlog.clock import Clock
 from eventlog.config import ConsumerConfig
 from eventlog.consumer.fetcher import Fetcher
 from eventlog.consumer.partition_reader import PartitionReader
-from eventlog.consumer.subscription import Subscription, checked_partition, checked_partitions
+from eventlog.consumer.subscription import Subscription, checked_partition, checked_partitions, partitions_text
 from eventlog.errors import (
     ClosedError,
     ConcurrentAccessError,
     IllegalStateError,
     InvalidConfigError,
+    InvalidRecordError,
     OffsetOutOfRangeError,
     UnknownPartitionError,
     WakeupError,
 )
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import OffsetAndTimestamp, Record, TopicPartition
+from eventlog.quantities import checked_timeout, whole
 from eventlog.serializers import deserializer
 from eventlog.storage.session import Session
 from eventlog.topics.partition import Partition
@@ -120,15 +122,17 @@ class Consumer:
         ``timeout`` is in seconds: 0 does not wait, None waits for ever; when it is over, the list is empty.
         Partitions have their turn one after the other. Raises WakeupError after `wakeup`, CorruptSegmentError,
         OffsetOutOfRangeError and NoOffsetForPartitionError (``auto_offset_reset="none"``), SerializationError from a
-        deserializer, UnknownTopicError when a topic was deleted, ConcurrentAccessError and ClosedError.
+        deserializer, UnknownTopicError when a topic was deleted, ConcurrentAccessError, ClosedError, and
+        InvalidConfigError for a timeout or a count that is none.
         """
+        seconds = checked_timeout(timeout)
         count = self.config.max_poll_records if max_records is None else _checked_count(max_records)
         with self._single_thread():
             self._prepare_poll()
             found = self._fetcher.records(count)
-            if found or timeout == 0:
+            if found or seconds == 0:
                 return found
-            deadline = _deadline(timeout)
+            deadline = _deadline(seconds)
             while not found and self._wait(deadline):
                 found = self._fetcher.records(count)
             return found
@@ -138,12 +142,13 @@ class Consumer:
 
         Waits and raises as `poll` does; deserializers are not applied.
         """
+        seconds = checked_timeout(timeout)
         with self._single_thread():
             self._prepare_poll()
             found = self._fetcher.batches(self.config.fetch_max_bytes)
-            if found or timeout == 0:
+            if found or seconds == 0:
                 return found
-            deadline = _deadline(timeout)
+            deadline = _deadline(seconds)
             while not found and self._wait(deadline):
                 found = self._fetcher.batches(self.config.fetch_max_bytes)
             return found
@@ -192,12 +197,13 @@ class Consumer:
         with self._single_thread():
             reader = self._reader(partition)
             end = reader.partition.log_end_offset
-            if type(offset) is not int or not 0 <= offset <= end:
+            place = whole(offset)
+            if place is None or not 0 <= place <= end:
                 raise OffsetOutOfRangeError(
                     f"cannot seek to offset {offset!r}", topic=partition[0], partition=partition[1], offset=offset,
                     hint=f"give a whole number from {reader.partition.log_start_offset} to {end}, the log end offset",
                 )  # fmt: skip
-            reader.seek(offset)
+            reader.seek(place)
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:
         """Go to the log start offset of these partitions, or of all."""
@@ -241,8 +247,15 @@ class Consumer:
     def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
-        """Return, for each partition, the first record at or after its time (ms since the epoch), or None. KIP-79."""
+        """Return, for each partition, the first record at or after its time (ms since the epoch), or None. KIP-79.
+
+        Raises InvalidRecordError for a time that is not a whole number.
+        """
         with self._single_thread():
+            if not isinstance(times_ms, Mapping):
+                raise InvalidRecordError(
+                    f"times_ms is a {type(times_ms).__name__}", hint="give a dict: {TopicPartition(topic, 0): time_ms}"
+                )
             times = zip(checked_partitions(times_ms), times_ms.values(), strict=True)
             return {tp: self._partition(tp).first_at_or_after(time_ms) for tp, time_ms in times}
 
@@ -273,6 +286,9 @@ class Consumer:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Consumer of {partitions_text(self._fetcher.readers)}{' (closed)' if self._closed else ''}>"
+
     def _single_thread(self) -> threading.Lock:
         """Return the lock to hold for one call; a second thread gets an error instead of waiting.
 
@@ -293,8 +309,9 @@ class Consumer:
 
 
 def _checked_count(max_records: object) -> int:
-    if type(max_records) is int and max_records > 0:
-        return max_records
+    count = whole(max_records)
+    if count is not None and count > 0:
+        return count
     raise InvalidConfigError(f"max_records={max_records!r} is not possible", hint="give a whole number from 1 on")
 
 

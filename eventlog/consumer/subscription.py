@@ -7,14 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from eventlog.errors import IllegalStateError, InvalidConfigError, UnknownPartitionError, UnknownTopicError
 from eventlog.model import TopicPartition
+from eventlog.quantities import whole
 from eventlog.topics.registry import TopicRegistry
+
+_NAMED = 3  # partitions, or topics, that are named one by one
 
 
 def checked_partition(partition: object) -> TopicPartition:
     """Return a (topic, number) pair as a TopicPartition. Raises UnknownPartitionError for anything else."""
     match partition:
-        case (str(topic), int(number)) if number >= 0:
-            return TopicPartition(topic, number)
+        case (str(topic), number) if (place := whole(number)) is not None and place >= 0:
+            return TopicPartition(topic, place)
     raise UnknownPartitionError(f"{partition!r} is no partition", hint="give TopicPartition(topic, number)")
 
 
@@ -25,6 +28,20 @@ def checked_partitions(partitions: object) -> list[TopicPartition]:
     raise UnknownPartitionError(
         f"{partitions!r} is no list of partitions", hint="give a list: [TopicPartition(topic, number)]"
     )
+
+
+def partitions_text(partitions: Iterable[TopicPartition]) -> str:
+    """Return them in a few words: the names of up to three, and how many of which topics otherwise.
+
+    >>> partitions_text([TopicPartition("t", 0), TopicPartition("t", 2)])
+    't-0, t-2'
+    """
+    found = list(partitions)
+    if len(found) <= _NAMED:
+        return ", ".join(f"{tp.topic}-{tp.partition}" for tp in found) or "nothing"
+    topics = sorted({tp.topic for tp in found})
+    names = ", ".join(topics) if len(topics) <= _NAMED else f"{len(topics)} topics"
+    return f"{len(found)} partitions of {names}"
 
 
 def _compiled(pattern: object) -> re.Pattern[str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eventlog.errors import InvalidRecordError, RecordTooLargeError
 from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
+from eventlog.quantities import whole
 
 
 def encode_batches(
@@ -73,6 +74,9 @@ def _encode(
 def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.int64] | int:
     if type(timestamps_ms) is int and 0 <= timestamps_ms < 2**63:
         return timestamps_ms
+    one = whole(timestamps_ms)
+    if one is not None and 0 <= one < 2**63:
+        return one
     try:
         stamps = np.asarray(timestamps_ms)
         if stamps.dtype.kind not in "iu":

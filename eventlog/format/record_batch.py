@@ -16,6 +16,7 @@ uncompressed and its compressed size (u32 each), the codec's frame, zeros up to 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,9 @@ class RecordBatch:
         columns = self._found()
         keys = None if columns.keys is None else self.keys()
         return list(self.iter_records(keys, self.values()))
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records())
 
     def iter_records(self, keys: list[Any] | None, values: list[Any]) -> map[Record]:
         """Return the records, with keys and values that were already turned into something else."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from eventlog.errors import InvalidRecordError
 from eventlog.format.batch_encoder import RecordHeaders, checked_header
+from eventlog.quantities import whole
 
 
 def chosen(column: Any, places: Sequence[int], count: int) -> Any:
@@ -29,6 +30,14 @@ def check_lengths(topic: str, count: int, **columns: Any) -> None:
             raise InvalidRecordError(
                 f"{count} values but {len(column)} {name}", topic=topic, hint="the columns of one call have one length"
             )
+
+
+def plain_times(timestamps_ms: Any, now_ms: int) -> Any:
+    """Return one time for all as an int, ``now_ms`` when none is given, and a column as it is."""
+    if timestamps_ms is None:
+        return now_ms
+    one = whole(timestamps_ms)
+    return timestamps_ms if one is None else one
 
 
 def serialized(column: Sequence[Any], serialize: Any) -> Sequence[Any]:
@@ -54,8 +63,9 @@ def header_bytes(headers: RecordHeaders | None) -> int:
 
 def checked_time(timestamp_ms: object) -> int:
     """Return the timestamp if it is one. Raises InvalidRecordError."""
-    if type(timestamp_ms) is int and 0 <= timestamp_ms < 2**63:
-        return timestamp_ms
+    stamp = whole(timestamp_ms)
+    if stamp is not None and 0 <= stamp < 2**63:
+        return stamp
     raise InvalidRecordError(
         f"timestamp {timestamp_ms!r}", hint="give whole milliseconds since the epoch: int(time.time() * 1000)"
     )

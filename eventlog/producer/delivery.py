@@ -80,6 +80,16 @@ class Delivery:
             raise  # the time was over
         return None
 
+    def __repr__(self) -> str:
+        home = self.home
+        if not isinstance(home, Outcome):
+            return f"<{type(self).__name__} waiting for {home.partition.topic}-{home.partition.number}>"
+        place = f"{home.topic}-{home.partition}"
+        if home.error is not None:
+            return f"<{type(self).__name__} to {place} failed: {home.error}>"
+        known = f" at offset {home.base_offset + self.index}" if home.base_offset >= 0 else ""
+        return f"<{type(self).__name__} to {place}{known}>"
+
     def add_callback(self, callback: Callback) -> None:
         """Call ``callback(metadata, error)`` once the outcome is known, one of the two being None.
 

@@ -13,6 +13,7 @@ from eventlog.partitioners import (
     partition_for_key,
     partitions_for_keys,
 )
+from eventlog.quantities import whole
 from eventlog.topics.topic import Topic
 
 Partitioner = Callable[[str, bytes | None, bytes | None, int], int]
@@ -82,8 +83,9 @@ class Placement:
 
 
 def _checked(number: object, topic: str, count: int) -> int:
-    if isinstance(number, int) and 0 <= number < count:
-        return number
+    place = whole(number)
+    if place is not None and 0 <= place < count:
+        return place
     raise UnknownPartitionError(
         f"{topic} has no partition {number!r}",
         topic=topic,

@@ -31,6 +31,7 @@ from eventlog.producer.arguments import (
     checked_time,
     chosen,
     header_bytes,
+    plain_times,
     serialized,
 )
 from eventlog.producer.buffer_pool import SMALL, BufferPool
@@ -252,10 +253,10 @@ class Producer:
         self._check_open()
         found = self._registry.get(topic)
         values = serialized(checked_sequence(values), self._serialize_value)
-        check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=timestamps_ms)
+        stamps = plain_times(timestamps_ms, int(self._now() * 1000))
+        check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=stamps)
         if keys is not None:
             keys = [as_bytes(key, "key") for key in serialized(keys, self._serialize_key)]
-        stamps = int(self._now() * 1000) if timestamps_ms is None else timestamps_ms
         split = self._placement.split(found, values, keys, partition)
         encoded = {
             number: found.partitions[number].encode(
@@ -327,6 +328,10 @@ class Producer:
         with contextlib.suppress(AttributeError):  # not even made
             if not self._closed and self._linger is not None:  # without a thread nothing waits
                 self._linger.finish(self._pool)
+
+    def __repr__(self) -> str:
+        waiting = sum(len(buffer.records) for buffer in self._pool.all())
+        return f"<Producer with {waiting} records waiting{' (closed)' if self._closed else ''}>"
 
     def after_fork(self) -> None:
         """Start empty in a forked child."""

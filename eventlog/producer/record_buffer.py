@@ -10,6 +10,7 @@ The lock is taken by ``with`` alone: an interrupt can come between ``acquire()``
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from eventlog.topics.partition import Partition
 if TYPE_CHECKING:
     from eventlog.model import AppendResult
 
+logger = logging.getLogger("eventlog")
 _RETRY_PAUSE = 0.0005  # between looks at a partition whose lock another process holds
 _FIRST_LIMIT = 64  # records, until the first batch has told their size
 
@@ -33,9 +35,9 @@ class RecordBuffer:
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_batch_size", "_callbacks", "_callbacks_lock", "_codec", "_durability", "_full_settled",
-        "_lock", "_most", "_settled", "_stamps_appends", "_unsettled", "full", "full_sent", "is_slow", "last", "limit",
-        "on_drained", "partition", "records",
+        "__weakref__", "_batch_size", "_callbacks", "_callbacks_lock", "_codec", "_durability", "_failed",
+        "_full_settled", "_lock", "_most", "_settled", "_stamps_appends", "_unsettled", "full", "full_sent", "is_slow",
+        "last", "limit", "on_drained", "partition", "records",
     )
     # fmt: on
 
@@ -59,6 +61,7 @@ class RecordBuffer:
         self._unsettled: tuple[list[Delivery], AppendResult | EventLogError] | None = None
         self._callbacks: dict[Delivery, list[Callback]] = {}
         self._settled: deque[list[Delivery]] = deque()  # whose callbacks are still to be run
+        self._failed: deque[tuple[int, EventLogError]] = deque()  # how many records, and why: still to be logged
         self._callbacks_lock = threading.Lock()
         self.on_drained: Callable[[RecordBuffer, int], None] = lambda buffer, size: None
 
@@ -108,6 +111,7 @@ class RecordBuffer:
                 outcome = self._outcome(self.partition.log.writer.append(batches, self._durability))
             except EventLogError as error:
                 outcome = Outcome(self.partition.topic, self.partition.number, error=error)
+                self._failed.append((sum(batch.records for batch in batches), error))
         self._run_callbacks()
         return outcome
 
@@ -131,8 +135,7 @@ class RecordBuffer:
         try:
             self._unsettled = records, self.partition.log.writer.append(batches, self._durability)
         except EventLogError as error:
-            self._unsettled = records, error
-            self._settle()
+            self._fail(records, error)
             self.on_drained(self, 0)
             return
         except BaseException as interrupt:
@@ -152,8 +155,7 @@ class RecordBuffer:
             try:
                 batches = self._encode([record], plain=type(record) is Delivery)
             except EventLogError as error:
-                self._unsettled = [record], error
-                self._settle()
+                self._fail([record], error)
             else:
                 self._write([record], batches)
 
@@ -198,6 +200,11 @@ class RecordBuffer:
         if self._callbacks:
             self._settled.append(records)
 
+    def _fail(self, records: list[Delivery], error: EventLogError) -> None:
+        self._unsettled = records, error
+        self._failed.append((len(records), error))
+        self._settle()
+
     def settle(self, delivery: Delivery, timeout: float | None) -> None:
         """Write until the delivery's outcome is known. Raises DeliveryTimeoutError, and ClosedError after a fork."""
         if not self.drain(None if timeout is None else time.monotonic() + timeout, wanted=delivery):
@@ -219,6 +226,8 @@ class RecordBuffer:
 
     def _run_callbacks(self) -> None:
         """Call back without holding the buffer: a callback may send, flush, or wait for another delivery."""
+        if self._failed:
+            self._log_failures()
         while self._settled:
             try:
                 records = self._settled.popleft()
@@ -229,6 +238,17 @@ class RecordBuffer:
                     callbacks = self._callbacks.pop(record, ())
                 for callback in callbacks:
                     run_callback(record, callback)
+
+    def _log_failures(self) -> None:
+        """Log each batch that failed, once: nobody may ever ask for its deliveries. A handler may send, too."""
+        while self._failed:
+            try:
+                count, error = self._failed.popleft()
+            except IndexError:
+                return  # another thread was here first
+            logger.warning(
+                "%d records for %s-%d were not written: %s", count, self.partition.topic, self.partition.number, error
+            )
 
     # --- care ---
 
@@ -247,6 +267,7 @@ class RecordBuffer:
         self._callbacks_lock = threading.Lock()
         self._callbacks.clear()
         self._settled.clear()
+        self._failed.clear()
         self.records.clear()
         self.full_sent = self._full_settled = 0
 

@@ -19,6 +19,7 @@ from eventlog.format.batch_splitter import checked_sequence, encode_batches
 from eventlog.format.compression import codec_id
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import AppendResult, OffsetAndTimestamp
+from eventlog.quantities import whole
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.recovery import RecoveryReport
@@ -129,11 +130,6 @@ class Partition:
         Raises OffsetOutOfRangeError, UnknownTopicError, and CorruptSegmentError when the damage is at ``offset``:
         what lies before it is returned first.
         """
-        if type(offset) is not int:
-            raise InvalidRecordError(
-                f"offset {offset!r} is not a whole number", topic=self.topic, partition=self.number,
-                hint=f"give one from {self.log_start_offset} to {self.log_end_offset}",
-            )  # fmt: skip
         cursor = self.cursor(offset)
         batches: list[RecordBatch] = []
         room = max_bytes
@@ -148,7 +144,13 @@ class Partition:
 
     def cursor(self, offset: int, *, check_crcs: bool = True) -> LogCursor:
         """Return a cursor that reads batches in order from ``offset`` on."""
-        return LogCursor(self.log, offset, check_crcs=check_crcs)
+        place = whole(offset)
+        if place is None:
+            raise InvalidRecordError(
+                f"offset {offset!r} is not a whole number", topic=self.topic, partition=self.number,
+                hint=f"give one from {self.log_start_offset} to {self.log_end_offset}",
+            )  # fmt: skip
+        return LogCursor(self.log, place, check_crcs=check_crcs)
 
     @property
     def log_start_offset(self) -> int:
@@ -182,7 +184,13 @@ class Partition:
 
     def first_at_or_after(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
         """Return the same with the record's timestamp."""
-        return first_at_or_after(self.log, timestamp_ms)
+        time_ms = whole(timestamp_ms)
+        if time_ms is None:
+            raise InvalidRecordError(
+                f"time {timestamp_ms!r} is not in whole milliseconds", topic=self.topic, partition=self.number,
+                hint="give milliseconds since the epoch: int(time.time() * 1000)",
+            )  # fmt: skip
+        return first_at_or_after(self.log, time_ms)
 
     # --- care ---
 

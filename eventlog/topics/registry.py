@@ -20,6 +20,7 @@ import os
 import re
 import threading
 import uuid
+from collections.abc import Collection
 
 from eventlog.config import TopicConfig
 from eventlog.errors import (
@@ -113,17 +114,24 @@ class TopicRegistry:
 
     # --- changing ---
 
-    def create(self, name: str, partitions: int, config: TopicConfig, *, exist_ok: bool) -> Topic:
-        """Create the topic; see the module's docstring for the crash cases."""
+    def create(
+        self, name: str, partitions: int, config: TopicConfig, *, exist_ok: bool, given: Collection[str] = ()
+    ) -> Topic:
+        """Create the topic; see the module's docstring for the crash cases.
+
+        With ``exist_ok`` a topic that is there must fit: the settings in ``given``, and at least so many partitions.
+        """
         check_topic_name(name)
         _check_count(partitions, name)
-        self._refuse_readonly()
+        self.refuse_readonly()
         directory = os.path.join(self._directory, name)
         files = TopicFiles(self._context, directory, name, uuid.uuid4().hex, partitions, config)
         with self._mutex, translated(directory), self._root_lock:
             if self._fs.exists(directory):
                 if exist_ok:
-                    return self.get(name)
+                    topic = self.get(name)
+                    _check_fit(topic, partitions, config, given)
+                    return topic
                 raise TopicExistsError("the topic exists already", topic=name, hint="pass exist_ok=True to accept it")
             staged = os.path.join(self._directory, STAGED + files.topic_id)
             try:
@@ -141,7 +149,7 @@ class TopicRegistry:
     def delete(self, name: str) -> None:
         """Delete the topic and all its records; see the module's docstring for the crash cases."""
         check_topic_name(name)
-        self._refuse_readonly()
+        self.refuse_readonly()
         with self._mutex, translated(self._directory), self._root_lock:
             files = self._read(name)
             doomed = os.path.join(self._directory, DELETED + files.topic_id)
@@ -157,7 +165,7 @@ class TopicRegistry:
         """Grow the topic to ``total`` partitions."""
         check_topic_name(name)
         _check_count(total, name)
-        self._refuse_readonly()
+        self.refuse_readonly()
         with self._mutex, translated(self._directory), self._root_lock:
             files = self._read(name)
             if total < files.partition_count:
@@ -194,7 +202,8 @@ class TopicRegistry:
                 wake(head.words, L.HEAD_END)
         self._fs.remove_tree(doomed)
 
-    def _refuse_readonly(self) -> None:
+    def refuse_readonly(self) -> None:
+        """Raise ReadOnlyLogError when the log may only be read, ClosedError when it is closed."""
         if self._context.closed:
             raise ClosedError("the log is closed", path=self._directory, hint="open it again")
         if self._context.readonly:
@@ -220,6 +229,22 @@ class TopicRegistry:
         self._mutex = threading.RLock()
         for topic in self.used_topics():
             topic.partitions.after_fork()
+
+
+def _check_fit(topic: Topic, partitions: int, config: TopicConfig, given: Collection[str]) -> None:
+    count = len(topic.partitions)
+    if count < partitions:
+        raise TopicExistsError(
+            f"the topic exists, with {count} partitions, not {partitions}", topic=topic.name,
+            hint=f"to make it larger: log.topic({topic.name!r}).add_partitions({partitions})",
+        )  # fmt: skip
+    for setting in given:
+        there, asked = getattr(topic.config, setting), getattr(config, setting)
+        if there != asked:
+            raise TopicExistsError(
+                f"the topic exists, with {setting}={there!r}, not {asked!r}", topic=topic.name,
+                hint=f"leave out {setting} to take the topic as it is, or choose another name",
+            )  # fmt: skip
 
 
 def _check_count(partitions: object, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 from eventlog.config import TopicConfig
 from eventlog.errors import UnknownPartitionError
+from eventlog.quantities import whole
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic_files import TopicFiles
 
@@ -43,16 +44,17 @@ class Partitions(Sequence[Partition]):
 
     def _make(self, number: int) -> Partition:
         count = len(self)
-        if type(number) is not int or not -count <= number < count:
+        place = whole(number)
+        if place is None or not -count <= place < count:
             raise UnknownPartitionError(
                 f"{self._files.name} has no partition {number!r}",
                 topic=self._files.name,
                 partition=number,
                 hint=f"it has {count}, numbered from 0",
             )
-        number %= count
+        place %= count
         with self._making:
-            return self._made.setdefault(number, Partition(self._files, number))
+            return self._made.setdefault(place, Partition(self._files, place))
 
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""
