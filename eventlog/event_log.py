@@ -241,11 +241,15 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
             f"the directory holds {foreign[0]!r} but no {LOG_META}", path=path,
             hint="give an empty or a new directory for a new log",
         )  # fmt: skip
-    with translated(path), FileLock(fs, os.path.join(path, ROOT_LOCK)):
-        if not fs.exists(meta):
-            os.makedirs(os.path.join(path, TOPICS), exist_ok=True)
-            write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
-            _sync_entry_of(fs, path)
+    lock = FileLock(fs, os.path.join(path, ROOT_LOCK))
+    try:
+        with translated(path), lock:
+            if not fs.exists(meta):
+                os.makedirs(os.path.join(path, TOPICS), exist_ok=True)
+                write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
+                _sync_entry_of(fs, path)
+    finally:
+        lock.close()
 
 
 def _after_fork_in_child() -> None:

@@ -49,7 +49,11 @@ class FileLock:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def __enter__(self) -> FileLock:
-        self.acquire()
+        try:
+            self.acquire()
+        except BaseException:  # an interrupt may come when the lock was just taken
+            self.release()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:

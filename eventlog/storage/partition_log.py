@@ -40,7 +40,11 @@ class PartitionLog:
         on_map = partial(context.open_files.add, self)
         self.segments = SegmentList(context.fs, directory, topic, partition, on_map)
         self.lock = FileLock(context.fs, os.path.join(directory, LOCK), readonly=context.readonly)
-        self.head, self.recovery = attach(self, self.lock)
+        try:
+            self.head, self.recovery = attach(self, self.lock)
+        except BaseException:  # nobody has this log, so nobody would ever free a lock that an interrupt left taken
+            self.lock.close()
+            raise
         self.flusher = Flusher(self)
         self.writer = LogWriter(self)
         _every_log.add(self)

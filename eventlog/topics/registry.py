@@ -197,8 +197,12 @@ class TopicRegistry:
             if number.isdigit():
                 head = Head.open(self._fs, os.path.join(path, HEAD), writable=True)
             if head is not None:
-                with FileLock(self._fs, os.path.join(path, LOCK)):
-                    head.mark_deleted()
+                lock = FileLock(self._fs, os.path.join(path, LOCK))
+                try:
+                    with lock:
+                        head.mark_deleted()
+                finally:
+                    lock.close()
                 wake(head.words, L.HEAD_END)
         self._fs.remove_tree(doomed)
 
