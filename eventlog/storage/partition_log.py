@@ -37,6 +37,7 @@ class PartitionLog:
         self.config = config
         self.context = context
         self.recently_used = True
+        self._is_open = False
         on_map = partial(context.open_files.add, self)
         self.segments = SegmentList(context.fs, directory, topic, partition, on_map)
         self.lock = FileLock(context.fs, os.path.join(directory, LOCK), readonly=context.readonly)
@@ -47,6 +48,7 @@ class PartitionLog:
             raise
         self.flusher = Flusher(self)
         self.writer = LogWriter(self)
+        self._is_open = True
         _every_log.add(self)
 
     # --- closing ---
@@ -60,7 +62,7 @@ class PartitionLog:
 
     def try_release(self) -> bool:
         """Give back descriptors and mappings until the next use; False when an append is under way."""
-        if not self.writer.try_release():
+        if not self._is_open or not self.writer.try_release():
             return False
         self.flusher.release()
         self.segments.forget()

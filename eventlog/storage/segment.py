@@ -190,8 +190,11 @@ class Segment:
 
     def batches(self, position: int, expected_offset: int) -> Iterator[RecordBatch]:
         """Yield the batches from ``position`` on; raises BatchDamage at the first that is not whole."""
-        while position + L.HEADER_BYTES <= self.size:
-            batch = self.batch_at(position)
+        if not self.size:
+            self.refresh()
+        data, size = self.view  # one for the whole walk: another thread may give the mapping back meanwhile
+        while position + L.HEADER_BYTES <= size:
+            batch = RecordBatch(data, position, size, self.topic, self.partition)
             if batch.base_offset != expected_offset:
                 raise BatchDamage(f"offset {batch.base_offset} where {expected_offset} belongs", position)
             yield batch

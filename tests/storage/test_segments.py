@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.storage import log_writer
+from eventlog.storage import log_writer, partition_log
+from eventlog.storage.attachment import attach
 
 BATCH = 64 + 8 + 104  # header, two offsets, a value of a hundred bytes padded to eight
 VALUE = bytes(100)
@@ -133,3 +134,28 @@ def test_an_offset_out_of_range_is_told(log: eventlog.EventLog, offset: int) -> 
     with pytest.raises(eventlog.OffsetOutOfRangeError, match="0 to 3") as caught:
         partition.read(offset)
     assert caught.value.offset == offset
+
+
+def test_a_walk_over_a_segment_survives_that_its_mapping_is_given_back(log: eventlog.EventLog) -> None:
+    """Who walks over a segment, as when an index is built anew, reaches its end although the mapping was dropped."""
+    partition = log.create_topic("t").partitions[0]
+    for number in range(5):
+        partition.append([b"%d" % number])
+    segment = partition.log.segments[0]
+    segment.refresh()
+    found = []
+    for batch in segment.batches(0, 0):
+        found.append(batch.values()[0])
+        segment.forget()
+    assert found == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_log_that_is_being_opened_gives_nothing_back(log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a partition is opened, and perhaps recovered, a thread that needs room takes none of its mappings."""
+    log.create_topic("t")
+    answers = []
+    monkeypatch.setattr(
+        partition_log, "attach", lambda log, lock: answers.append(log.try_release()) or attach(log, lock)
+    )
+    assert log.topic("t").partitions[0].append([b"x"]).base_offset == 0
+    assert answers == [False]
