@@ -25,7 +25,10 @@ def rebuild_indexes(
         (segment.offset_index, np.frombuffer(offsets, OFFSET_INDEX_ENTRY)),
         (segment.time_index, np.frombuffer(times, TIME_INDEX_ENTRY)),
     ):
-        index.hold(entries) if in_memory else index.replace(entries)
+        if in_memory:
+            index.hold(entries)
+        else:
+            index.replace(entries)
     return tail.state()
 
 

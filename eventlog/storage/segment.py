@@ -19,7 +19,6 @@ from eventlog.storage.time_index import TimeIndex
 
 _RESERVE = 1 << 20
 _walk_header = struct.Struct(">qi4xB6xi").unpack_from  # base offset, length, magic, last offset delta
-_WALK_BYTES = 27
 
 
 _NOTHING = (memoryview(b""), 0)
