@@ -128,7 +128,7 @@ def test_a_roll_never_reaches_into_a_new_topic(log: eventlog.EventLog, log_path:
     old.append([b"x" * 200])
     topics = log_path / "topics"
     with eventlog.open(log_path) as other:
-        (topics / "t").rename(topics / "~deleted-0")  # the first step of a deletion; its heads are not marked yet
+        (topics / "t").rename(topics / "~gone-t")  # the first step of a deletion; its heads are not marked yet
         new = other.create_topic("t", segment_bytes=1024).partitions[0]
         for n in range(40):
             new.append([b"new %d" % n + b"x" * 200])

@@ -13,7 +13,7 @@ TOPIC_META = "topic.json"
 LOCK = "lock"
 HEAD = "head"
 LOG, INDEX, TIME_INDEX, TORN = ".log", ".index", ".timeindex", ".torn"
-STAGED, DELETED = "~new-", "~deleted-"  # "~" is legal in no topic's name
+STAGED, DELETED = "~new-", "~gone-"  # "~" is legal in no topic's name; with the longest name it makes 255 bytes
 
 _SEGMENT = re.compile(r"(\d{20})\.log\Z")
 

@@ -21,9 +21,10 @@ import errno
 import os
 import threading
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eventlog.errors import StorageError
+from eventlog.errors import EventLogError, StorageError
 from eventlog.files.filesystem import translate
 from eventlog.files.notify import Word, wait, wake
 from eventlog.format import layouts as L
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
 _LONGEST_WAIT = 0.02  # seconds: whoever synced may have failed, or been interrupted, before it woke the others
+_NEVER_REACHED_THE_DEVICE = (errno.EMFILE, errno.ENFILE)  # no file could be opened, so no sync failed
 _LEVELS = 4  # directories: the partition's, the topic's, the one of all topics, the log's
 
 
@@ -87,21 +89,25 @@ class Flusher:
             self._sync_segments(head.words.item(L.HEAD_DURABLE), state)
             self._sync_directories(state.segment_base)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and self._log.is_gone():
-                raise self._log.unknown_topic() from error
-            if never_reached_the_device(error):
-                raise translate(error, self._log.directory) from error
-            self._log.writer.poison()
-            raise StorageError(
-                f"the device failed to sync: {error.strerror or error}",
-                path=self._log.directory, topic=self._log.topic, partition=self._log.partition,
-                hint="records since the last durable acknowledgement may be lost; open the log again to verify it",
-            ) from error  # fmt: skip
+            raise self.failure(error, self._log.writer.poison) from error
         if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:  # another process was told of a device error meanwhile
             raise self._log.writer.poisoned_error()
         self._last_flush = self._log.context.clock.monotonic()
         if state.end_offset > head.words.item(L.HEAD_DURABLE):
             head.set_recovery_point(state)
+
+    def failure(self, error: OSError, poison: Callable[[], None]) -> EventLogError:
+        """Return what a failed sync means to its caller; calls ``poison`` if the device may have lost something."""
+        if isinstance(error, FileNotFoundError) and self._log.is_gone():
+            return self._log.unknown_topic()
+        if error.errno in _NEVER_REACHED_THE_DEVICE:
+            return translate(error, self._log.directory)
+        poison()
+        return StorageError(
+            f"the device failed to sync: {error.strerror or error}",
+            path=self._log.directory, topic=self._log.topic, partition=self._log.partition,
+            hint="records since the last durable acknowledgement may be lost; open the log again to verify it",
+        )  # fmt: skip
 
     def _sync_segments(self, durable: int, state: EndState) -> None:
         bases = self._log.segments.bases(state.segment_base)
@@ -158,8 +164,3 @@ class Flusher:
             self._fs.sync(fd)
         finally:
             self._fs.close(fd)
-
-
-def never_reached_the_device(error: OSError) -> bool:
-    """Tell whether a file could not even be opened: nothing was synced, so nothing failed to be."""
-    return error.errno in (errno.EMFILE, errno.ENFILE)

@@ -42,7 +42,6 @@ from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.filenames import LOG, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
-from eventlog.storage.flusher import never_reached_the_device
 from eventlog.storage.head import EndState
 from eventlog.storage.tail import Tail
 
@@ -320,9 +319,7 @@ class LogWriter:
             try:
                 self._log.flusher.sync_sealed(base)
             except OSError as error:
-                if not never_reached_the_device(error):  # or else never to be tried again
-                    self._poison_locked()
-                raise
+                raise self._log.flusher.failure(error, self._poison_locked) from error
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         tail.begin_segment()
         self._open_active(tail.segment_base, create=True)

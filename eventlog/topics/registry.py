@@ -3,12 +3,14 @@
 Every change happens under the log's root lock, becomes visible by one rename, and then bumps the metadata version in
 the control page, which everyone compares before trusting what it knows.
 
-Creating: 1. build ``~new-<id>`` with a synced ``topic.json``; 2. rename it to the topic's name; 3. sync the directory.
-A crash before 2 leaves a staged directory, which the next opening removes; after it the topic exists.
+Creating: 1. finish the deletion of an earlier topic of this name; 2. build ``~new-<id>`` with a synced ``topic.json``;
+3. rename it to the topic's name; 4. sync the directory. A crash before 3 leaves a staged directory, which the next
+opening removes; after it the topic exists.
 
-Deleting: 1. rename the topic to ``~deleted-<id>`` and sync the directory: from here on it is gone; 2. mark each
-partition's head, so that whoever has it open gets UnknownTopicError; 3. remove the files. A crash after 1 leaves work
-that the next opening finishes.
+Deleting: 1. rename the topic to ``~gone-<name>`` and sync the directory: from here on it is gone; 2. mark each
+partition's head under its lock, so that whoever has it open gets UnknownTopicError; 3. remove the files. A crash after
+1 leaves work that the next opening finishes, or the next topic of this name: it appears when nobody is in the middle
+of an append to the old one, whose paths lead into the new one.
 
 Adding partitions: replace ``topic.json``. A partition's directory appears when it is first used.
 """
@@ -133,6 +135,7 @@ class TopicRegistry:
                     _check_fit(topic, partitions, config, given)
                     return topic
                 raise TopicExistsError("the topic exists already", topic=name, hint="pass exist_ok=True to accept it")
+            self._finish_deletion(name)
             staged = os.path.join(self._directory, STAGED + files.topic_id)
             try:
                 self._fs.mkdir(staged)
@@ -152,11 +155,10 @@ class TopicRegistry:
         self.refuse_readonly()
         with self._mutex, translated(self._directory), self._root_lock:
             files = self._read(name)
-            doomed = os.path.join(self._directory, DELETED + files.topic_id)
-            self._fs.rename(files.directory, doomed)
+            self._fs.rename(files.directory, os.path.join(self._directory, DELETED + name))
             self._fs.sync_directory(self._directory)
             self._session.bump_metadata()
-            self._finish_deletion(doomed)
+            self._finish_deletion(name)
             topic = self._known.pop(name, None)
         if topic is not None:
             topic.close()
@@ -188,9 +190,13 @@ class TopicRegistry:
                 if name.startswith(STAGED):
                     self._fs.remove_tree(path)
                 elif name.startswith(DELETED):
-                    self._finish_deletion(path)
+                    self._finish_deletion(name.removeprefix(DELETED))
 
-    def _finish_deletion(self, doomed: str) -> None:
+    def _finish_deletion(self, name: str) -> None:
+        """Steps 2 and 3 of a deletion, if its first one was done."""
+        doomed = os.path.join(self._directory, DELETED + name)
+        if not self._fs.exists(doomed):
+            return
         for number in self._fs.listdir(doomed):
             path = os.path.join(doomed, number)
             head = None
