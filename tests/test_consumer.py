@@ -231,6 +231,21 @@ def test_offsets_of_partitions_that_are_not_assigned(log: eventlog.EventLog) -> 
         assert consumer.offsets_for_times({tps[0]: 1010}) == {tps[0]: None}
 
 
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_reading_around_the_place_that_a_search_by_time_found(log: eventlog.EventLog, compression: str) -> None:
+    """After offsets_for_times, a seek to anywhere reads from exactly there to the end, over segments too."""
+    fill(log, "t", count=40, segment_bytes=1024, index_interval_bytes=200, compression_type=compression)
+    tp = TopicPartition("t", 0)
+    with log.consumer("t") as consumer:
+        for searched in range(40):
+            for wanted in range(40):
+                found = consumer.offsets_for_times({tp: 1000 + searched})[tp]
+                assert found == (searched, 1000 + searched)
+                consumer.seek(tp, wanted)
+                assert consumer.poll(max_records=1)[0].value == b"0:%d" % wanted
+                assert read_all(consumer) == expected(0, wanted + 1, 40)
+
+
 def test_a_partition_that_is_not_assigned(log: eventlog.EventLog) -> None:
     """seek, position, pause and resume are for assigned partitions, and say so."""
     fill(log, "t", 2)

@@ -15,6 +15,8 @@ _NAMED = 3  # partitions, or topics, that are named one by one
 
 def checked_partition(partition: object) -> TopicPartition:
     """Return a (topic, number) pair as a TopicPartition. Raises UnknownPartitionError for anything else."""
+    if type(partition) is TopicPartition and type(partition[1]) is int and partition[1] >= 0:  # nearly always
+        return partition
     match partition:
         case (str(topic), number) if (place := whole(number)) is not None and place >= 0:
             return TopicPartition(topic, place)

@@ -229,7 +229,10 @@ class RecordBatch:
 
     def from_offset(self, offset: int) -> RecordBatch:
         """Return the records at ``offset`` and later, sharing the same memory; the batch itself if that is all."""
-        skipped = int(np.searchsorted(self.offsets, offset))
+        if self._present & L.COLUMN_OFFSET_DELTAS:
+            skipped = int(np.searchsorted(self.offsets, offset))
+        else:  # nearly always
+            skipped = min(max(0, offset - self.base_offset), self._count)
         return self.part(skipped, self._count) if skipped else self
 
     def part(self, start: int, stop: int) -> RecordBatch:

@@ -3,8 +3,8 @@
 Group commit, step by step:
 
 1. Whoever needs offset e on the device looks at the head: if the durable end is past e already, it is done.
-2. While another thread of this process flushes, it sleeps on the durable end, and looks again: all who waited share
-   the next flush.
+2. While another thread of this process flushes, it sleeps until that one is done: then those wake whose records are
+   on the device now, and one of the others, whose flush serves all who still sleep.
 3. It reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
    if a segment is new; the first time also those above them, up to the log's own, since whoever made them may have
    died before syncing them. All records before s were written before the sync began, whoever wrote them.
@@ -21,12 +21,12 @@ import errno
 import os
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError, StorageError
 from eventlog.files.filesystem import translate
-from eventlog.files.notify import Word, wait, wake
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
@@ -46,6 +46,7 @@ class Flusher:
         self._log = log
         self._fs = log.context.fs
         self._syncing = threading.Lock()
+        self._sleepers: deque[tuple[int, threading.Lock]] = deque()  # the end each needs, and what wakes it
         self._fd = self._open_for = -1  # a descriptor, and the base offset of the segment that it is open for
         self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
         self._last_flush = log.context.clock.monotonic()
@@ -54,6 +55,7 @@ class Flusher:
         """Start with a free lock and no descriptor in a forked child."""
         self._close_descriptor()
         self._syncing = threading.Lock()
+        self._sleepers.clear()
 
     def sync_to(self, end_offset: int) -> None:
         """Return once every record before ``end_offset`` is on the device.
@@ -61,15 +63,37 @@ class Flusher:
         Raises StorageError when the device failed; the partition then refuses writes.
         """
         words = self._log.head.words
-        while (durable := words.item(L.HEAD_DURABLE)) < end_offset:
+        while words.item(L.HEAD_DURABLE) < end_offset:
             if self._syncing.locked():  # it may cover these records, or else the next one does
-                wait([Word(words, L.HEAD_DURABLE, durable)], _LONGEST_WAIT)
+                self._sleep(end_offset)
                 continue
             # A lock and not a flag: no interrupt comes between taking it and the end of the `with` that frees it.
             with self._syncing:
                 if words.item(L.HEAD_DURABLE) < end_offset:
                     self._sync()
-            wake(words, L.HEAD_DURABLE)
+            self._wake_sleepers(words.item(L.HEAD_DURABLE))
+
+    def _sleep(self, end_offset: int) -> None:
+        # Each on a lock of its own: to wake all would make those run who only fall asleep again.
+        awake = threading.Lock()
+        awake.acquire()
+        self._sleepers.append((end_offset, awake))
+        if self._syncing.locked():  # or else whoever synced may have looked for sleepers already
+            awake.acquire(timeout=_LONGEST_WAIT)
+
+    def _wake_sleepers(self, durable: int) -> None:
+        """Wake whose records are on the device, but first one of the others, who flushes for all of these now."""
+        served, waiting = [], []
+        with contextlib.suppress(IndexError):  # once there are none, or another thread wakes the rest
+            while True:
+                end_offset, awake = sleeper = self._sleepers.popleft()
+                if end_offset <= durable:
+                    served.append(awake)
+                else:
+                    waiting.append(sleeper)
+        self._sleepers.extend(waiting[1:])
+        for awake in [awake for _, awake in waiting[:1]] + served:
+            awake.release()
 
     def is_due(self, end_offset: int) -> bool:
         """Tell whether ``flush_messages`` or ``flush_ms`` ask for a flush now."""

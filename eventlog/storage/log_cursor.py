@@ -59,6 +59,17 @@ class LogCursor:
                 return None
             segment = self._segment
             assert segment is not None
+        found_segment, batch = log.found_by_time
+        if batch is None or found_segment is not segment or batch.position != self._position:
+            batch = self._read(segment)
+        following = batch.last_offset + 1
+        found = batch if batch.header_offset == offset else batch.from_offset(offset)
+        self._position = batch.position + batch.size  # from here on without a call: no interrupt comes in between
+        self.next_offset = self._base = following
+        return found
+
+    def _read(self, segment: Segment) -> RecordBatch:
+        log = self.log
         try:
             data, size = segment.view
             if self._position + L.HEADER_BYTES > size:  # who follows the end of a log comes here with each append
@@ -69,11 +80,7 @@ class LogCursor:
                 raise BatchDamage(f"offset {batch.header_offset} where {self._base} belongs")
         except (BatchDamage, FileNotFoundError):
             batch = self._look_again()
-        following = batch.last_offset + 1
-        found = batch if batch.header_offset == offset else batch.from_offset(offset)
-        self._position = batch.position + batch.size  # from here on without a call: no interrupt comes in between
-        self.next_offset = self._base = following
-        return found
+        return batch
 
     def _locate(self, end: int) -> bool:
         """Find the place of ``next_offset``; False when that is the end and nothing is there yet."""
@@ -93,16 +100,30 @@ class LogCursor:
             raise self._damage("the segment is missing", log.segments.path(log.start_offset), 0)
         segment = log.segments[bases[at]]
         active = segment.base_offset == state.segment_base
+        found_segment, batch = log.found_by_time
+        if batch is not None and found_segment is segment and batch.header_offset <= offset <= batch.last_offset:
+            self.enter(segment, Place(batch.position, batch.header_offset))
+            return True
         try:
             if not active:
                 log.ensure_indexes(segment)
-            self._position, self._base = segment.place_of(offset, state.index_entries if active else None)
+            place = segment.place_of(offset, state.index_entries if active else None)
         except BatchDamage as damage:
-            self._position, self._base = self._behind_damage(segment, damage, offset)
+            place = self._behind_damage(segment, damage, offset)
         except FileNotFoundError:
             raise self._damage("the segment is missing", segment.path, 0) from None
-        self._segment = segment
+        self.enter(segment, place)
         return True
+
+    def enter(self, segment: Segment, place: Place) -> None:
+        """Read on at this place: a batch that holds ``next_offset`` begins there."""
+        self._position, self._base = place
+        self._segment = segment
+
+    def remember(self, batch: RecordBatch) -> None:
+        """Note that a search found this batch, the last one returned here, for whoever reads it next."""
+        if batch.base_offset == batch.header_offset:  # whole
+            self.log.found_by_time = self._segment, batch
 
     def _behind_damage(self, segment: Segment, damage: BatchDamage, offset: int) -> Place:
         """Return the place of a whole batch that holds ``offset`` although the way there is damaged."""

@@ -8,12 +8,11 @@ import weakref
 from functools import partial
 
 from eventlog.config import TopicConfig
-from eventlog.errors import (
-    UnknownTopicError,
-)
+from eventlog.errors import UnknownTopicError
 from eventlog.files.file_lock import FileLock
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOCK
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.attachment import attach, shared_head
 from eventlog.storage.context import LogContext
 from eventlog.storage.flusher import Flusher
@@ -37,6 +36,8 @@ class PartitionLog:
         self.config = config
         self.context = context
         self.recently_used = True
+        # What a search by time has just found, and checked: whoever asked reads there next.
+        self.found_by_time: tuple[Segment | None, RecordBatch | None] = None, None
         self._is_open = False
         on_map = partial(context.open_files.add, self)
         self.segments = SegmentList(context.fs, directory, topic, partition, on_map)
@@ -57,7 +58,7 @@ class PartitionLog:
         """Give back descriptors and mappings; batches that callers hold stay readable."""
         self.writer.close()
         self.flusher.release()
-        self.segments.forget()
+        self._forget_mappings()
         self.context.open_files.discard(self)
 
     def try_release(self) -> bool:
@@ -65,13 +66,17 @@ class PartitionLog:
         if not self._is_open or not self.writer.try_release():
             return False
         self.flusher.release()
-        self.segments.forget()
+        self._forget_mappings()
         return True
 
     def after_fork(self) -> None:
         """In a forked child: start with free locks, own descriptors and an own identity as a writer."""
         self.writer.after_fork()
         self.flusher.after_fork()
+        self._forget_mappings()
+
+    def _forget_mappings(self) -> None:
+        self.found_by_time = None, None
         self.segments.forget()
 
     # --- durability ---

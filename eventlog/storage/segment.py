@@ -106,10 +106,16 @@ class Segment:
         return self._walk(offset, position, self.base_offset + start)
 
     def _confirms(self, position: int, base_offset: int) -> bool:
-        try:
-            return self.batch_at(position, check=False).base_offset == base_offset  # it is checked when it is read
-        except BatchDamage:
-            return False
+        """Tell whether a batch with this base offset seems to begin there; it is checked when it is read."""
+        data, size = self.view
+        if position + L.HEADER_BYTES > size:
+            self.refresh()
+            data, size = self.view  # in one step: another thread may give the mapping back meanwhile
+            if position + L.HEADER_BYTES > size:
+                return False
+        base, length, magic, _ = _walk_header(data, position)
+        confirmed: bool = base == base_offset and magic == L.MAGIC and position + length + L.LENGTH_START <= size
+        return confirmed
 
     def _walk(self, offset: int, position: int, expected: int) -> Place:
         """Step over batch headers, from the batch with the offset ``expected`` to the one that holds ``offset``.

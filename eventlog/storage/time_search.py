@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from eventlog.format.columns import BatchDamage
 from eventlog.model import OffsetAndTimestamp
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
-from eventlog.storage.segment import Segment
+from eventlog.storage.segment import Place, Segment
 
 
 def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestamp | None:
@@ -28,21 +26,28 @@ def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestam
         if largest is not None and largest < timestamp_ms:
             continue
         start = base + segment.time_index.first_candidate(timestamp_ms, state.time_entries if active else None)
-        if start > base and not _confirms(segment, start, timestamp_ms, state.index_entries if active else None):
-            start = base
-        found = _search(LogCursor(log, max(start, log.start_offset)), timestamp_ms)
+        cursor = None
+        if start > max(base, log.start_offset):
+            cursor = _confirmed(log, segment, start, timestamp_ms, state.index_entries if active else None)
+        found = _search(cursor or LogCursor(log, max(base, log.start_offset)), timestamp_ms)
         if found is not None:
             return found
     return None
 
 
-def _confirms(segment: Segment, start: int, timestamp_ms: int, index_entries: int | None) -> bool:
-    """Tell whether a batch ends before ``start`` and is earlier: an index entry alone proves nothing."""
+def _confirmed(
+    log: PartitionLog, segment: Segment, start: int, timestamp_ms: int, index_entries: int | None
+) -> LogCursor | None:
+    """Return a cursor at ``start`` if a batch ends there and is earlier: an index entry alone proves nothing."""
     try:
-        batch = segment.batch_at(segment.place_of(start - 1, index_entries).position, check=False)
+        before = segment.batch_at(segment.place_of(start - 1, index_entries).position, check=False)
     except BatchDamage:
-        return False
-    return batch.last_offset == start - 1 and batch.max_timestamp < timestamp_ms
+        return None
+    if before.last_offset != start - 1 or before.max_timestamp >= timestamp_ms:
+        return None
+    cursor = LogCursor(log, start)
+    cursor.enter(segment, Place(before.position + before.size, start))
+    return cursor
 
 
 def _search(cursor: LogCursor, timestamp_ms: int) -> OffsetAndTimestamp | None:
@@ -50,7 +55,9 @@ def _search(cursor: LogCursor, timestamp_ms: int) -> OffsetAndTimestamp | None:
         if batch.max_timestamp < timestamp_ms:
             continue
         stamps = batch.timestamps_ms
-        later = np.flatnonzero(stamps >= timestamp_ms)
-        if len(later):
-            return OffsetAndTimestamp(int(batch.offsets[later[0]]), int(stamps[later[0]]))
+        later = stamps >= timestamp_ms
+        first = int(later.argmax())
+        if later[first]:
+            cursor.remember(batch)
+            return OffsetAndTimestamp(int(batch.offsets[first]), int(stamps[first]))
     return None
