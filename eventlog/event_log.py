@@ -28,6 +28,7 @@ from eventlog.producer.producer import Producer
 from eventlog.storage.context import LogContext
 from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
+from eventlog.topics.internal import is_internal, refuse_reserved
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
@@ -81,14 +82,16 @@ class EventLog:
 
         ``topic_config`` are the fields of `TopicConfig`. With ``exist_ok`` a topic that is there is returned if it has
         at least ``partitions`` partitions and each setting that is given here; settings left out may be anything.
-        Raises TopicExistsError when it has not, and always without ``exist_ok``; InvalidTopicError,
-        InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and LogFullError.
+        Raises TopicExistsError when it has not, and always without ``exist_ok``; InvalidTopicError, also for
+        ``__consumer_offsets``, which commits create; InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and
+        LogFullError.
 
         >>> import tempfile
         >>> EventLog(tempfile.mkdtemp()).create_topic("orders", partitions=2, segment_bytes=1 << 20).name
         'orders'
         """
         self._check_open()
+        refuse_reserved(name)
         config = configure(TopicConfig, topic_config)
         return self._registry.create(name, partitions, config, exist_ok=exist_ok, given=topic_config)
 
@@ -97,14 +100,18 @@ class EventLog:
         self._check_open()
         return self._registry.get(name)
 
-    def topics(self) -> list[str]:
-        """Return the names of all topics, sorted."""
+    def topics(self, include_internal: bool = False) -> list[str]:
+        """Return the names of all topics, sorted; internal ones, which begin with ``__``, only if asked for."""
         self._check_open()
-        return self._registry.names()
+        return [name for name in self._registry.names() if include_internal or not is_internal(name)]
 
     def delete_topic(self, name: str) -> None:
-        """Delete the topic and its records; whoever is reading it gets UnknownTopicError."""
+        """Delete the topic and its records; whoever is reading it gets UnknownTopicError.
+
+        Raises InvalidTopicError for ``__consumer_offsets``: every group would lose its place.
+        """
         self._check_open()
+        refuse_reserved(name)
         self._registry.delete(name)
 
     @property

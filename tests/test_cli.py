@@ -400,6 +400,16 @@ def test_topics_are_listed(log_path: Path) -> None:
     assert [line.split()[:3] for line in table[1:]] == [["another", "1", "0"], ["one", "2", "2"]]
 
 
+def test_internal_topics_are_listed_and_verified(log_path: Path) -> None:
+    """A topic whose name begins with two underscores is listed with --internal only, and always verified."""
+    fill(log_path, b"a\n", topic="one")
+    fill(log_path, b"b\n", topic="__own")
+    assert [json.loads(line)["topic"] for line in run("topics", log_path, "--json").stdout.splitlines()] == ["one"]
+    listed = [json.loads(line)["topic"] for line in run("topics", log_path, "--json", "--internal").stdout.splitlines()]
+    assert listed == ["__own", "one"]
+    assert "__own-0: 1 segments" in run("verify", log_path).stdout
+
+
 def test_an_empty_log_lists_no_topic(log_path: Path) -> None:
     """A log without topics is no error."""
     eventlog.open(log_path).close()

@@ -22,8 +22,27 @@ RunPython = Callable[..., Any]
 def test_legal_names(log: eventlog.EventLog, name: str) -> None:
     """What Kafka accepts is accepted: 1 to 249 of letters, digits, dot, underscore and hyphen."""
     log.create_topic(name).partitions[0].append([b"v"])
-    assert log.topics() == [name]
+    assert log.topics(include_internal=True) == [name]
     assert log.topic(name).partitions[0].read(0)[0].values() == [b"v"]
+
+
+def test_internal_topics_are_listed_when_asked_for(log: eventlog.EventLog) -> None:
+    """A topic whose name begins with two underscores is left out of the list, and is a topic like any other."""
+    for name in ("orders", "__mine", "_own"):
+        log.create_topic(name).partitions[0].append([b"v"])
+    assert log.topics() == ["_own", "orders"]
+    assert log.topics(include_internal=True) == ["__mine", "_own", "orders"]
+    assert log.topic("__mine").partitions[0].read(0)[0].values() == [b"v"]
+
+
+def test_committed_offsets_are_neither_created_nor_deleted_by_hand(log: eventlog.EventLog) -> None:
+    """The topic of committed offsets comes with the first commit and goes with the log; the error says so."""
+    for call in (log.create_topic, log.delete_topic):
+        with pytest.raises(eventlog.InvalidTopicError, match="committed offsets of all consumer groups"):
+            call("__consumer_offsets")
+    with pytest.raises(eventlog.InvalidTopicError):
+        log.create_topic("__consumer_offsets", partitions=50, exist_ok=True)
+    assert log.topics(include_internal=True) == []
 
 
 @pytest.mark.parametrize(

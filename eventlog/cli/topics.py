@@ -17,10 +17,11 @@ from eventlog.topics.topic import Topic
 @click.command()
 @click.argument("directory", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a topic.")
-def topics(directory: str, as_json: bool) -> None:
+@click.option("--internal", is_flag=True, help="Also the topics that the log keeps for itself.")
+def topics(directory: str, as_json: bool, internal: bool) -> None:
     """List the topics with their partitions, records and bytes."""
     with open_existing(directory, readonly=True) as log:
-        rows, troubles = _describe_all(log)
+        rows, troubles = _describe_all(log, log.topics(include_internal=internal))
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -32,10 +33,10 @@ def topics(directory: str, as_json: bool) -> None:
         raise click.ClickException(f"{len(troubles)} of {len(rows) + len(troubles)} topics cannot be read; see above")
 
 
-def _describe_all(log: EventLog) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _describe_all(log: EventLog, names: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return what can be said of each topic, and why nothing can be said of the others."""
     rows, troubles = [], {}
-    for name in log.topics():
+    for name in names:
         try:
             rows.append(_describe(log.topic(name)))
         except EventLogError as error:

@@ -28,7 +28,7 @@ def verify(directory: str) -> None:
     logging.getLogger("eventlog").addHandler(logging.NullHandler())  # what recovery has to say is in the report
     findings = 0
     with open_existing(directory, readonly=True) as log:
-        for name in log.topics():
+        for name in log.topics(include_internal=True):
             findings += _verify_topic(log, name)
     if findings:
         raise click.ClickException(f"{findings} {'finding' if findings == 1 else 'findings'}; see above")
