@@ -7,8 +7,9 @@ The floors, lowest first; a file imports only from floors below its own, or from
 2. ``format``: the only code that knows bytes
 3. ``storage``: one partition's files, crash by crash
 5. ``topics``: topics and partitions by name
+6. ``coordination``: groups: who reads what, and how far they have come
 7. ``producer  consumer``
-8. ``event_log``: ties the floors together
+8. ``monitoring  event_log``: ties the floors together
 9. ``cli``: parses, calls, prints
 """
 
@@ -20,16 +21,24 @@ from typing import Any
 from eventlog.clock import Clock, ManualClock, SystemClock
 from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig
 from eventlog.consumer.consumer import Consumer
+from eventlog.consumer.rebalance_listener import RebalanceListener
+from eventlog.coordination.assignors.assignor import Assignor, MemberSubscription
 from eventlog.errors import (
     BufferExhaustedError,
     ClosedError,
+    CommitFailedError,
     ConcurrentAccessError,
     CorruptMetadataError,
     CorruptSegmentError,
     DeliveryTimeoutError,
     EventLogError,
+    FencedInstanceIdError,
+    FencedMemberError,
+    GroupNotEmptyError,
     IllegalStateError,
+    InconsistentGroupProtocolError,
     InvalidConfigError,
+    InvalidGroupError,
     InvalidPartitionsError,
     InvalidRecordError,
     InvalidTopicError,
@@ -43,6 +52,7 @@ from eventlog.errors import (
     SerializationError,
     StorageError,
     TopicExistsError,
+    UnknownGroupError,
     UnknownPartitionError,
     UnknownTopicError,
     UnsupportedFileSystemError,
@@ -53,12 +63,15 @@ from eventlog.event_log import EventLog
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import (
     AppendResult,
+    GroupMetadata,
+    OffsetAndMetadata,
     OffsetAndTimestamp,
     Record,
     RecordMetadata,
     TimestampType,
     TopicPartition,
 )
+from eventlog.monitoring.group_description import GroupDescription, MemberDescription, PartitionLag
 from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.producer import Producer
 from eventlog.serializers import AvroDeserializer, AvroSerializer
@@ -70,11 +83,13 @@ from eventlog.topics.topic import Topic
 
 __all__ = [
     "AppendResult",
+    "Assignor",
     "AvroDeserializer",
     "AvroSerializer",
     "BufferExhaustedError",
     "Clock",
     "ClosedError",
+    "CommitFailedError",
     "ConcurrentAccessError",
     "Consumer",
     "ConsumerConfig",
@@ -85,24 +100,36 @@ __all__ = [
     "DeliveryTimeoutError",
     "EventLog",
     "EventLogError",
+    "FencedInstanceIdError",
+    "FencedMemberError",
+    "GroupDescription",
+    "GroupMetadata",
+    "GroupNotEmptyError",
     "IllegalStateError",
+    "InconsistentGroupProtocolError",
     "InvalidConfigError",
+    "InvalidGroupError",
     "InvalidPartitionsError",
     "InvalidRecordError",
     "InvalidTopicError",
     "LogFullError",
     "ManualClock",
     "ManyDelivery",
+    "MemberDescription",
+    "MemberSubscription",
     "MissingExtraError",
     "NoOffsetForPartitionError",
     "NotALogError",
+    "OffsetAndMetadata",
     "OffsetAndTimestamp",
     "OffsetOutOfRangeError",
     "Partition",
+    "PartitionLag",
     "PartitionReport",
     "Producer",
     "ProducerConfig",
     "ReadOnlyLogError",
+    "RebalanceListener",
     "Record",
     "RecordBatch",
     "RecordMetadata",
@@ -116,6 +143,7 @@ __all__ = [
     "TopicConfig",
     "TopicExistsError",
     "TopicPartition",
+    "UnknownGroupError",
     "UnknownPartitionError",
     "UnknownTopicError",
     "UnsupportedFileSystemError",
@@ -132,7 +160,8 @@ def open(path: str | os.PathLike[str], **options: Any) -> EventLog:
     """Open the log in the directory ``path``, creating it if the directory is missing or empty.
 
     ``options``: ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
-    partitions hold descriptors at once; ``readonly=True`` never creates, changes or repairs anything, and raises
+    partitions hold descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group
+    without members are kept; ``readonly=True`` never creates, changes or repairs anything, and raises
     NotALogError when no log lies there. Raises NotALogError for a directory that holds something else,
     UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system, and
     ReadOnlyLogError when a new log cannot be created. A log in a directory that may only be read opens for reading.

@@ -21,13 +21,13 @@ MAX_SEGMENT_BYTES = 2**31 - 1  # positions within a segment are 32-bit in the of
 
 # Kafka's own names for what this version does not do: whoever gives one has not misspelt another.
 _ONLY_IN_KAFKA = {
-    "bootstrap_servers", "cleanup_policy", "client_id", "delete_retention_ms", "delivery_timeout_ms",
-    "enable_auto_commit", "enable_idempotence", "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
-    "group_id", "group_instance_id", "heartbeat_interval_ms", "isolation_level", "max_compaction_lag_ms",
-    "max_partition_fetch_bytes", "max_poll_interval_ms", "max_request_size", "min_cleanable_dirty_ratio",
-    "min_compaction_lag_ms", "min_insync_replicas", "num_partitions", "partition_assignment_strategy", "preallocate",
+    "bootstrap_servers", "cleanup_policy", "delete_retention_ms", "delivery_timeout_ms",
+    "enable_idempotence", "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
+    "heartbeat_interval_ms", "isolation_level", "max_compaction_lag_ms",
+    "max_partition_fetch_bytes", "max_request_size", "min_cleanable_dirty_ratio",
+    "min_compaction_lag_ms", "min_insync_replicas", "num_partitions", "preallocate",
     "replication_factor", "request_timeout_ms", "retention_bytes", "retention_ms", "retries", "segment_index_bytes",
-    "segment_jitter_ms", "session_timeout_ms", "transactional_id", "unclean_leader_election_enable",
+    "segment_jitter_ms", "transactional_id", "unclean_leader_election_enable",
 }  # fmt: skip
 
 Config = TypeVar("Config", "TopicConfig", "ProducerConfig", "ConsumerConfig")
@@ -58,9 +58,9 @@ def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         raise _fail(attribute, value, "True or False")
 
 
-def _callable_or_none(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        raise _fail(attribute, value, "a callable or None")
+def _text_or_none(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise _fail(attribute, value, "a text that is not empty, or None")
 
 
 def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -123,13 +123,27 @@ class ProducerConfig:
 
 @attrs.frozen(kw_only=True)
 class ConsumerConfig:
-    """Where a consumer starts, how much a poll returns, and what it makes of the bytes."""
+    """Where a consumer starts, how much a poll returns, what it makes of the bytes; its group, and how it commits.
+
+    ``partition_assignment_strategy`` is a name ("cooperative-sticky", "sticky", "range", "roundrobin"), an object with
+    an assignor's methods, or several of them, the preferred one first. Kafka's default is range with cooperative
+    rebalancing left out; ours lets members whose partitions stay read on.
+    """
 
     auto_offset_reset: str = attrs.field(default="latest", validator=_one_of("earliest", "latest", "none"))
     max_poll_records: int = attrs.field(default=500, validator=_whole(1))
     fetch_max_bytes: int = attrs.field(default=50 * 2**20, validator=_whole(1))
     check_crcs: bool = attrs.field(default=True, validator=_flag)
     exclude_internal_topics: bool = attrs.field(default=True, validator=_flag)
+    group: str | None = attrs.field(default=None)
+    group_instance_id: str | None = attrs.field(default=None, validator=_text_or_none)
+    client_id: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    session_timeout_ms: int = attrs.field(default=45_000, validator=_whole(1))
+    max_poll_interval_ms: int = attrs.field(default=300_000, validator=_whole(1))
+    partition_assignment_strategy: Any = attrs.field(default="cooperative-sticky")
+    enable_auto_commit: bool = attrs.field(default=True, validator=_flag)
+    auto_commit_interval_ms: int = attrs.field(default=5000, validator=_whole(0))
+
     key_deserializer: Any = attrs.field(default=None, validator=_codec("deserializer"))
     value_deserializer: Any = attrs.field(default=None, validator=_codec("deserializer"))
 

@@ -24,6 +24,14 @@
     │   ├── SerializationError (TypeError)
     │   ├── OffsetOutOfRangeError (LookupError)
     │   └── NoOffsetForPartitionError (LookupError)
+    ├── groups
+    │   ├── InvalidGroupError (ValueError)             the name, or the instance id, is not possible
+    │   ├── UnknownGroupError (KeyError)
+    │   ├── GroupNotEmptyError (RuntimeError)          it has living members, and cannot be deleted
+    │   ├── InconsistentGroupProtocolError (ValueError)  no assignor that all members know
+    │   ├── FencedInstanceIdError (RuntimeError)       a live member has the same group_instance_id
+    │   └── CommitFailedError (RuntimeError)           the partition is not this member's any more
+    │       └── FencedMemberError                      the group goes on without this member
     └── use
         ├── InvalidConfigError (ValueError)
         ├── MissingExtraError (ImportError)
@@ -163,6 +171,46 @@ class OffsetOutOfRangeError(EventLogError, LookupError):
 
 class NoOffsetForPartitionError(EventLogError, LookupError):
     """``auto_offset_reset="none"`` and there is no position to start from."""
+
+
+class InvalidGroupError(EventLogError, ValueError):
+    """The name of a group, or a ``group_instance_id``, is not possible."""
+
+    group: str | None = None
+
+
+class UnknownGroupError(EventLogError, KeyError):
+    """No member and no committed offset of this group exist."""
+
+    group: str | None = None
+
+
+class GroupNotEmptyError(EventLogError, RuntimeError):
+    """The group has living members, and is not deleted before they have left. KIP-229."""
+
+    group: str | None = None
+
+
+class InconsistentGroupProtocolError(EventLogError, ValueError):
+    """No assignor is known to all members of the group."""
+
+    group: str | None = None
+
+
+class FencedInstanceIdError(EventLogError, RuntimeError):
+    """Another live member of the group has the same ``group_instance_id``. KIP-345."""
+
+    group: str | None = None
+
+
+class CommitFailedError(EventLogError, RuntimeError):
+    """The commit was refused: the group has given the partition to another member. Nothing was committed."""
+
+    group: str | None = None
+
+
+class FencedMemberError(CommitFailedError):
+    """The group goes on without this member, which did not poll for ``max_poll_interval_ms``; the next poll rejoins."""
 
 
 class InvalidConfigError(EventLogError, ValueError):

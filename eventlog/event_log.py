@@ -11,6 +11,8 @@ from typing import Any
 from eventlog.clock import Clock, SystemClock
 from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig, configure
 from eventlog.consumer.consumer import Consumer
+from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import (
     ClosedError,
     InvalidConfigError,
@@ -23,6 +25,8 @@ from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mounts import network_file_system
 from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
+from eventlog.monitoring.group_description import GroupDescription
+from eventlog.monitoring.group_monitor import GroupMonitor
 from eventlog.producer.linger_thread import join_finishing
 from eventlog.producer.producer import Producer
 from eventlog.storage.context import LogContext
@@ -33,6 +37,8 @@ from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
 MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit of a process is 1024
+
+OFFSETS_RETENTION_MINUTES = 7 * 24 * 60  # Kafka's offsets.retention.minutes
 
 _BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
 _every_log: weakref.WeakSet[EventLog] = weakref.WeakSet()
@@ -53,8 +59,10 @@ class EventLog:
         filesystem: FileSystem | None = None,
         max_open_partitions: int = MAX_OPEN_PARTITIONS,
         readonly: bool = False,
+        offsets_retention_minutes: int = OFFSETS_RETENTION_MINUTES,
     ) -> None:
-        _check_count(max_open_partitions)
+        _check_count("max_open_partitions", max_open_partitions)
+        _check_count("offsets_retention_minutes", offsets_retention_minutes)
         self.path = os.path.abspath(os.fsdecode(path))
         fs = filesystem or FileSystem()
         self.readonly = _prepare(fs, self.path, readonly=readonly)
@@ -69,6 +77,8 @@ class EventLog:
             self._session.look_again,
         )
         self._registry = TopicRegistry(self._context, self.path, self._session)
+        self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)
+        self._groups = GroupMonitor(fs, self.path, self._registry, self._offsets, self._context.clock)
         self._closed = False
         self._clients: weakref.WeakSet[Producer | Consumer] = weakref.WeakSet()
         if self._session.is_first and not self.readonly:
@@ -133,14 +143,50 @@ class EventLog:
         return producer
 
     def consumer(self, *topics: str, **config: Any) -> Consumer:
-        """Return a consumer, subscribed to ``topics`` if any; ``config`` are the fields of `ConsumerConfig`."""
+        """Return a consumer, subscribed to ``topics`` if any; ``config`` are the fields of `ConsumerConfig`.
+
+        With ``group="..."`` it shares the topics' partitions with the other members of that group, and commits how far
+        it has come. Raises InvalidConfigError, UnknownTopicError, InvalidGroupError, and ReadOnlyLogError for a group
+        in a log that may only be read.
+        """
         self._check_open()
         _check_names(topics)
-        consumer = Consumer(self._registry, self._session, configure(ConsumerConfig, config), self._context.clock)
+        settings = configure(ConsumerConfig, config)
+        clock = self._context.clock
+        directory = None if settings.group is None else self._group_directory(settings.group)
+        consumer = Consumer(self._registry, self._session, settings, clock, self._offsets, directory)
         if topics:
             consumer.subscribe(list(topics))
         self._clients.add(consumer)
         return consumer
+
+    def _group_directory(self, group: str) -> GroupDirectory:
+        self._registry.refuse_readonly()
+        return GroupDirectory(self._context.fs, self.path, group)
+
+    # --- groups ---
+
+    def groups(self) -> list[str]:
+        """Return the names of all groups that have living members or committed offsets, sorted."""
+        self._check_open()
+        return self._groups.names()
+
+    def group(self, name: str) -> GroupDescription:
+        """Return what can be said of a group now: its members, and its lag in each partition.
+
+        Takes no lock and changes nothing. Raises UnknownGroupError for a group that never was, and InvalidGroupError.
+        """
+        self._check_open()
+        return self._groups.describe(name)
+
+    def delete_group(self, name: str) -> None:
+        """Delete a group and its committed offsets: who joins next begins as if it had never been.
+
+        Raises GroupNotEmptyError while it has living members, UnknownGroupError, InvalidGroupError and
+        ReadOnlyLogError. Nothing was deleted then.
+        """
+        self._check_open()
+        self._groups.delete(name)
 
     # --- closing ---
 
@@ -185,11 +231,9 @@ class EventLog:
         return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
 
 
-def _check_count(max_open_partitions: object) -> None:
-    if type(max_open_partitions) is not int or max_open_partitions < 1:
-        raise InvalidConfigError(
-            f"max_open_partitions={max_open_partitions!r} is not possible", hint="give a whole number from 1 on"
-        )
+def _check_count(name: str, count: object) -> None:
+    if type(count) is not int or count < 1:
+        raise InvalidConfigError(f"{name}={count!r} is not possible", hint="give a whole number from 1 on")
 
 
 def _check_names(topics: tuple[object, ...]) -> None:

@@ -69,6 +69,29 @@ class AppendResult(NamedTuple):
     durable: bool
 
 
+class OffsetAndMetadata(NamedTuple):
+    """A committed position: the offset of the record to read next, and a text of the caller's own.
+
+    ``leader_epoch`` is that of the record before, or None when it is not known.
+    """
+
+    offset: int
+    metadata: str = ""
+    leader_epoch: int | None = None
+
+
+class GroupMetadata(NamedTuple):
+    """Who commits: a group, its generation, and the member. For `send_offsets_to_transaction`, as in Kafka.
+
+    ``generation`` is -1 and ``member_id`` empty for a consumer that is no member.
+    """
+
+    group: str
+    generation: int = -1
+    member_id: str = ""
+    group_instance_id: str | None = None
+
+
 class OffsetAndTimestamp(NamedTuple):
     """The first offset whose timestamp is at or after the one that was looked up, and its timestamp."""
 

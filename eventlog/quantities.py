@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import time
 from numbers import Real
 
 from eventlog.errors import InvalidConfigError
@@ -37,3 +38,16 @@ def checked_timeout(timeout: object) -> float | None:
     raise InvalidConfigError(
         f"timeout={timeout!r} is not possible", hint="give seconds as a number, or None to wait for ever"
     )
+
+
+def checked_count(max_records: object) -> int:
+    """Return how many records a call may return. Raises InvalidConfigError for what is no whole number from 1 on."""
+    count = whole(max_records)
+    if count is not None and count > 0:
+        return count
+    raise InvalidConfigError(f"max_records={max_records!r} is not possible", hint="give a whole number from 1 on")
+
+
+def deadline_of(timeout: float | None) -> float:
+    """Return when a timeout that begins now is over, on the monotonic clock in seconds."""
+    return float("inf") if timeout is None else time.monotonic() + timeout

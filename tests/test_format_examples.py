@@ -16,10 +16,12 @@ import pytest
 
 import eventlog
 from eventlog.config import TopicConfig
+from eventlog.coordination.group_state import GroupState
 from eventlog.files.checkpoint import read_checkpoint
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts
 from eventlog.format.record_batch import RecordBatch
+from eventlog.model import TopicPartition
 from eventlog.storage.head import EndState, Head
 
 FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats"
@@ -114,6 +116,17 @@ def test_the_time_index_page_holds_running_maxima() -> None:
     """The entry on the page is true of the segment's example: no record up to its offset is later."""
     entries = np.frombuffer(example("time-index.md"), layouts.TIME_INDEX_ENTRY)
     assert entries.tolist() == [(1_700_000_001_000, 2)]
+
+
+def test_the_group_page_shows_a_state(tmp_path: Path) -> None:
+    """The JSON on the page is a whole state, in which the first member has to give up what the second should have."""
+    path = tmp_path / "state.json"
+    path.write_text(blocks("groups.md", "json")[0])
+    state = GroupState.from_fields(read_checkpoint(FileSystem(), str(path), "group"))
+    state.check()
+    first, second = state.members
+    assert state.to_revoke(first) == state.members[second].target == {TopicPartition("orders", 1)}
+    assert not state.to_take(second)
 
 
 def test_the_head_page_is_a_head(tmp_path: Path) -> None:

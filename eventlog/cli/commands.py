@@ -7,6 +7,7 @@ import click
 import eventlog
 from eventlog.cli.consume import consume
 from eventlog.cli.group import QuietGroup
+from eventlog.cli.groups import group, groups
 from eventlog.cli.produce import produce
 from eventlog.cli.topics import topics
 from eventlog.cli.verify import verify
@@ -18,5 +19,5 @@ def commands() -> None:
     """Write events to a log in a directory, and read them back."""
 
 
-for _command in (produce, consume, topics, verify):
+for _command in (produce, consume, topics, groups, group, verify):
     commands.add_command(_command)

@@ -7,10 +7,11 @@ import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
+from eventlog.cli.consume_group import GroupReading, Places
 from eventlog.cli.group import open_existing
 from eventlog.cli.record_format import printer
 from eventlog.consumer.consumer import Consumer
@@ -18,7 +19,7 @@ from eventlog.errors import OffsetOutOfRangeError, UnknownPartitionError
 from eventlog.event_log import EventLog
 from eventlog.model import Record, TopicPartition
 
-Start = Callable[[Consumer, list[TopicPartition]], None]
+Start = Callable[[Consumer, list[TopicPartition]], Places]
 
 _RECORDS_A_POLL = 5000
 
@@ -36,26 +37,59 @@ _RECORDS_A_POLL = 5000
     help=r"A template has %t topic, %p partition, %o offset, %k key, %s value, %K and %S their lengths (-1: null), "
     r"%T timestamp in ms, %h headers, and \n \t; nothing is added to it.",
 )  # fmt: skip
+@click.option(
+    "--group", metavar="G",
+    help="Read as a member of this group, and commit what was printed; --from is for partitions without a commit.",
+)  # fmt: skip
 @click.option("--max", "limit", metavar="N", type=click.IntRange(min=0), help="Stop after N records.")
 @click.option("--partition", metavar="P", type=click.IntRange(min=0), help="Read this partition only.")
 def consume(
-    directory: str, topic: str, start: str, follow: bool, form: str, limit: int | None, partition: int | None
+    directory: str,
+    topic: str,
+    start: str,
+    follow: bool,
+    form: str,
+    group: str | None,
+    limit: int | None,
+    partition: int | None,
 ) -> None:
     """Print the records of TOPIC to standard output.
 
     Each partition's records come in order. Without --follow, what is there when the command starts is printed.
     """
-    go_to_start = _start(start)
+    places = _start(start)
     to_bytes = printer(form)
     out = sys.stdout.buffer
-    with open_existing(directory) as log, log.consumer(max_poll_records=_RECORDS_A_POLL) as consumer:
+    if group is not None and partition is not None:
+        raise click.UsageError("--group and --partition exclude each other: the group shares out the partitions")
+
+    def show(records: list[Record]) -> None:
+        _write(out, b"".join(map(to_bytes, records)))
+        out.flush()
+
+    with open_existing(directory) as log, log.consumer(**_settings(group)) as consumer:
         partitions = _partitions(log, topic, partition)
-        ends = consumer.end_offsets(partitions)
+        ends = None if follow else consumer.end_offsets(partitions)
+        starts = places(consumer, partitions)
+        if group is not None:
+            GroupReading(log, consumer, topic, starts, ends).run(show, limit, _RECORDS_A_POLL)
+            return
         consumer.assign(partitions)
-        go_to_start(consumer, partitions)
-        for records in _polls(consumer, None if follow else ends, limit):
-            _write(out, b"".join(map(to_bytes, records)))
-            out.flush()
+        for tp, place in starts.items():
+            consumer.seek(tp, place)
+        for records in _polls(consumer, ends, limit):
+            show(records)
+
+
+def _settings(group: str | None) -> dict[str, Any]:
+    if group is None:
+        return {"max_poll_records": _RECORDS_A_POLL}
+    return {
+        "group": group,
+        "client_id": "console-consumer",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+    }
 
 
 def _write(out: BinaryIO, data: bytes) -> None:
@@ -100,11 +134,11 @@ def _arrived(consumer: Consumer, ends: dict[TopicPartition, int]) -> bool:
 
 
 def _start(text: str) -> Start:
-    """Return what brings a consumer to its start. Raises BadParameter for a text that says none."""
+    """Return what finds the start in each partition. Raises BadParameter for a text that says none."""
     if text == "beginning":
-        return lambda consumer, partitions: consumer.seek_to_beginning()
+        return lambda consumer, partitions: consumer.beginning_offsets(partitions)
     if text == "end":
-        return lambda consumer, partitions: consumer.seek_to_end()
+        return lambda consumer, partitions: consumer.end_offsets(partitions)
     if re.fullmatch(r"[0-9]+", text):
         return _at_offset(int(text))
     try:
@@ -117,27 +151,23 @@ def _start(text: str) -> Start:
 
 
 def _at_offset(offset: int) -> Start:
-    def seek(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if len(partitions) == 1:
-            consumer.seek(partitions[0], offset)
-            return
+    def places(consumer: Consumer, partitions: list[TopicPartition]) -> Places:
         ends = consumer.end_offsets(partitions)
         if offset > max(ends.values()):
             raise OffsetOutOfRangeError(
                 f"no partition has an offset {offset}", topic=partitions[0].topic, offset=offset,
                 hint=f"the longest one ends at {max(ends.values())}",
             )  # fmt: skip
-        for tp in partitions:  # partitions differ in length: a shorter one has nothing at this offset yet
-            consumer.seek(tp, min(offset, ends[tp]))
+        # Partitions differ in length: a shorter one has nothing at this offset yet.
+        return {tp: min(offset, end) for tp, end in ends.items()}
 
-    return seek
+    return places
 
 
 def _at_time(timestamp_ms: int) -> Start:
-    def seek(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def places(consumer: Consumer, partitions: list[TopicPartition]) -> Places:
         found = consumer.offsets_for_times(dict.fromkeys(partitions, timestamp_ms))
         ends = consumer.end_offsets(partitions)
-        for tp, place in found.items():
-            consumer.seek(tp, ends[tp] if place is None else place.offset)
+        return {tp: ends[tp] if place is None else place.offset for tp, place in found.items()}
 
-    return seek
+    return places

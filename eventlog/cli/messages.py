@@ -7,8 +7,10 @@ import os
 from eventlog.errors import (
     CorruptSegmentError,
     EventLogError,
+    GroupNotEmptyError,
     OffsetOutOfRangeError,
     RecordTooLargeError,
+    UnknownGroupError,
     UnknownTopicError,
 )
 from eventlog.event_log import EventLog
@@ -34,6 +36,10 @@ def topic_trouble(log: EventLog, name: str, error: EventLogError) -> str | None:
 def _hint(error: EventLogError) -> str:
     if isinstance(error, UnknownTopicError):
         return "`eventlog topics` lists those that there are, and `eventlog produce` creates one"
+    if isinstance(error, UnknownGroupError):
+        return "`eventlog groups` lists those that there are"
+    if isinstance(error, GroupNotEmptyError):
+        return "nothing was deleted; end its consumers first, which `eventlog group` lists"
     if isinstance(error, RecordTooLargeError):
         return "split the line, or create the topic from Python with a larger max_message_bytes"
     if isinstance(error, OffsetOutOfRangeError):

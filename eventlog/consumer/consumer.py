@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from eventlog.clock import Clock
 from eventlog.config import ConsumerConfig
+from eventlog.consumer.committer import CommitCallback
+from eventlog.consumer.consumer_metrics import ConsumerMetrics
 from eventlog.consumer.fetcher import Fetcher
+from eventlog.consumer.group_reader import GroupReader, group_reader
 from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.consumer.rebalance_listener import RebalanceListener
+from eventlog.consumer.single_thread import Held, SingleThread
 from eventlog.consumer.subscription import Subscription, checked_partition, checked_partitions, partitions_text
+from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import (
     ClosedError,
-    ConcurrentAccessError,
     IllegalStateError,
-    InvalidConfigError,
     InvalidRecordError,
-    OffsetOutOfRangeError,
     UnknownPartitionError,
     WakeupError,
 )
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import OffsetAndTimestamp, Record, TopicPartition
-from eventlog.quantities import checked_timeout, whole
+from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, TopicPartition
+from eventlog.quantities import checked_count, checked_timeout, deadline_of
 from eventlog.serializers import deserializer
 from eventlog.storage.session import Session
 from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry
+
+_CLOSED, _CLOSED_HINT = "the consumer is closed", "make a new one with log.consumer()"
 
 
 class Consumer:
@@ -44,29 +49,58 @@ class Consumer:
     [b'a', b'b']
     """
 
-    def __init__(self, registry: TopicRegistry, session: Session, config: ConsumerConfig, clock: Clock) -> None:
+    def __init__(
+        self,
+        registry: TopicRegistry,
+        session: Session,
+        config: ConsumerConfig,
+        clock: Clock,
+        offsets: OffsetStore,
+        directory: GroupDirectory | None,
+    ) -> None:
+        """``directory`` is that of ``config.group``, None without a group."""
         self.config = config
         self._registry = registry
         self._session = session
         self._subscription = Subscription(registry, exclude_internal=config.exclude_internal_topics)
         self._fetcher = Fetcher()
+        self._thread = SingleThread()
         self._deserialize_key = deserializer(config.key_deserializer, "key")
         self._deserialize_value = deserializer(config.value_deserializer, "value")
         self._seen_version = -1  # of the metadata, when the partitions were last looked up
-        self._in_use = threading.Lock()
         self._wakeup = False
         self._closed = False
+        self._group: GroupReader | None = None
+        if directory is not None:
+            self._group = group_reader(
+                config, directory, offsets, registry, clock, subscription=self._subscription, fetcher=self._fetcher,
+                make_reader=self._make_reader, thread=self._thread,
+            )  # fmt: skip
+        self._metrics = ConsumerMetrics(clock, self._fetcher, self._group)
 
     # --- what to read ---
 
-    def subscribe(self, topics: Sequence[str] | None = None, pattern: str | re.Pattern[str] | None = None) -> None:
+    def subscribe(
+        self,
+        topics: Sequence[str] | None = None,
+        pattern: str | re.Pattern[str] | None = None,
+        listener: RebalanceListener | None = None,
+    ) -> None:
         """Read all partitions of these topics, or of all topics whose whole name matches the pattern.
 
-        New partitions, and new topics that match, are noticed by `poll` within half a second, and read from their
-        beginning. Raises UnknownTopicError, and IllegalStateError after `assign`.
+        With a group, read this member's share: the next `poll` joins, every `poll` keeps up with the others, and
+        ``listener`` is told what comes and goes. New partitions, and new topics that match, are noticed within half a
+        second; without a group they are read from their beginning. Raises UnknownTopicError, and IllegalStateError
+        after `assign`.
         """
         with self._single_thread():
+            self._refuse_in_callback()
             self._subscription.subscribe(topics, pattern)
+            if self._group is not None:
+                self._group.subscribed(listener)
+                return
+            if listener is not None:
+                raise IllegalStateError("a listener, but no group", hint="only groups rebalance: consumer(group=...)")
             self._fetcher.set_partitions((), self._make_reader)
             self._update(initial=True)
 
@@ -78,10 +112,15 @@ class Consumer:
                 self._partition(tp)
             self._subscription.assign(found)
             self._update(initial=True)
+            if self._group is not None:
+                self._group.assign()
 
     def unsubscribe(self) -> None:
         """Read nothing any more."""
         with self._single_thread():
+            self._refuse_in_callback()
+            if self._group is not None:
+                self._group.leave()
             self._subscription.unsubscribe()
             self._fetcher.set_partitions((), self._make_reader)
 
@@ -94,6 +133,9 @@ class Consumer:
     def _update(self, *, initial: bool = False) -> None:
         version = self._session.metadata_version
         if version == self._seen_version and not initial:
+            return
+        if self._group is not None and not self._subscription.is_by_hand():
+            self._seen_version = version  # the group says what to read
             return
         make = self._make_reader if initial else self._make_late_reader
         self._fetcher.set_partitions(self._subscription.partitions(), make)
@@ -126,13 +168,14 @@ class Consumer:
         InvalidConfigError for a timeout or a count that is none.
         """
         seconds = checked_timeout(timeout)
-        count = self.config.max_poll_records if max_records is None else _checked_count(max_records)
+        count = self.config.max_poll_records if max_records is None else checked_count(max_records)
         with self._single_thread():
+            self._metrics.polled()
             self._prepare_poll()
             found = self._fetcher.records(count)
             if found or seconds == 0:
                 return found
-            deadline = _deadline(seconds)
+            deadline = deadline_of(seconds)
             while not found and self._wait(deadline):
                 found = self._fetcher.records(count)
             return found
@@ -144,11 +187,12 @@ class Consumer:
         """
         seconds = checked_timeout(timeout)
         with self._single_thread():
+            self._metrics.polled()
             self._prepare_poll()
             found = self._fetcher.batches(self.config.fetch_max_bytes)
             if found or seconds == 0:
                 return found
-            deadline = _deadline(seconds)
+            deadline = deadline_of(seconds)
             while not found and self._wait(deadline):
                 found = self._fetcher.batches(self.config.fetch_max_bytes)
             return found
@@ -163,13 +207,17 @@ class Consumer:
         self._fetcher.signal()
 
     def _prepare_poll(self) -> None:
+        self._refuse_in_callback()
         self._fetcher.look()  # before the flags that a signal announces
         if self._closed:  # by another thread, as the log was closed
-            raise self._closed_error()
+            raise ClosedError(_CLOSED, hint=_CLOSED_HINT)
         if not self._subscription.is_active():
             raise IllegalStateError("nothing to poll", hint="call subscribe() or assign() first")
         if self._wakeup:
-            self._raise_wakeup()
+            self._wakeup = False
+            raise WakeupError("another thread called wakeup()")
+        if self._group is not None:
+            self._group.before_poll(self._session.metadata_version)
         if self._seen_version != self._session.metadata_version:
             self._update()
 
@@ -177,13 +225,67 @@ class Consumer:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        self._fetcher.wait(left)
+        group = self._group
+        if group is None:
+            self._fetcher.wait(left)
+        else:
+            self._fetcher.wait(min(left, group.longest_sleep()), group.words())
         self._prepare_poll()
         return True
 
-    def _raise_wakeup(self) -> None:
-        self._wakeup = False
-        raise WakeupError("another thread called wakeup()")
+    def _refuse_in_callback(self) -> None:
+        if self._thread.is_calling_back:
+            raise IllegalStateError("not within a listener or a callback", hint="call it when poll() has returned")
+
+    # --- the group ---
+
+    def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata | int] | None = None) -> None:
+        """Commit these offsets, all or none; or else the positions, where reading goes on after the last `poll`.
+
+        An offset is that of the record to read next. Raises FencedMemberError when the
+        group goes on without this member, CommitFailedError when a partition is not its own, UnknownTopicError,
+        UnknownPartitionError, OffsetOutOfRangeError, InvalidRecordError, and IllegalStateError without a group.
+        """
+        with self._single_thread():
+            group = self._in_group()
+            group.committer.commit(group.offsets(offsets))
+
+    def commit_async(
+        self,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata | int] | None = None,
+        callback: CommitCallback | None = None,
+    ) -> None:
+        """Commit likewise; the next `poll` calls ``callback(offsets, error)``, where error is None if all went well."""
+        with self._single_thread():
+            group = self._in_group()
+            group.committer.commit_async(group.offsets(offsets), callback)
+
+    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """Return what the group has committed for a partition, assigned here or not; None for nothing."""
+        with self._single_thread():
+            tp = checked_partition(partition)
+            self._partition(tp)
+            return self._in_group().committer.committed([tp])[tp]
+
+    def group_metadata(self) -> GroupMetadata:
+        """Return who commits here. Raises IllegalStateError without a group."""
+        with self._single_thread():
+            return self._in_group().metadata()
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return how many records each assigned partition has from its position on."""
+        with self._single_thread():
+            self._update()
+            return {tp: reader.lag for tp, reader in self._fetcher.readers.items()}
+
+    def metrics(self) -> dict[str, float]:
+        """Return what Kafka's consumer measures, by its names with underscores. May be called from any thread."""
+        return self._metrics.values(closed=self._closed)
+
+    def _in_group(self) -> GroupReader:
+        if self._group is None:
+            raise IllegalStateError("the consumer has no group", hint='give it one: log.consumer("t", group="g")')
+        return self._group
 
     # --- places ---
 
@@ -195,15 +297,7 @@ class Consumer:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Go to ``offset``. Raises OffsetOutOfRangeError when it is negative or beyond the log end offset."""
         with self._single_thread():
-            reader = self._reader(partition)
-            end = reader.partition.log_end_offset
-            place = whole(offset)
-            if place is None or not 0 <= place <= end:
-                raise OffsetOutOfRangeError(
-                    f"cannot seek to offset {offset!r}", topic=partition[0], partition=partition[1], offset=offset,
-                    hint=f"give a whole number from {reader.partition.log_start_offset} to {end}, the log end offset",
-                )  # fmt: skip
-            reader.seek(place)
+            self._reader(partition).seek_checked(offset)
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:
         """Go to the log start offset of these partitions, or of all."""
@@ -276,9 +370,18 @@ class Consumer:
     # --- closing ---
 
     def close(self) -> None:
-        """End. Harmless when closed already; records and batches that were returned stay valid."""
+        """End: commit, if that is automatic, and leave the group at once.
+
+        Harmless when closed already; records and batches that were returned stay valid. From another thread, a poll
+        under way raises ClosedError first.
+        """
+        if self._closed:
+            return
         self._closed = True
         self._fetcher.signal()
+        if self._group is not None:
+            with self._thread.waiting():
+                self._group.close()
 
     def __enter__(self) -> Consumer:
         return self
@@ -289,31 +392,7 @@ class Consumer:
     def __repr__(self) -> str:
         return f"<Consumer of {partitions_text(self._fetcher.readers)}{' (closed)' if self._closed else ''}>"
 
-    def _single_thread(self) -> threading.Lock:
-        """Return the lock to hold for one call; a second thread gets an error instead of waiting.
-
-        The lock itself, since no interrupt comes between taking it and entering a ``with`` on it; two threads that
-        come at the very same moment have their turn one after the other.
-        """
-        if self._closed:
-            raise self._closed_error()
-        if self._in_use.locked():
-            raise ConcurrentAccessError(
-                "the consumer is in use by another thread",
-                hint="one consumer a thread; only wakeup() may cross threads",
-            )
-        return self._in_use
-
-    def _closed_error(self) -> ClosedError:
-        return ClosedError("the consumer is closed", hint="make a new one with log.consumer()")
-
-
-def _checked_count(max_records: object) -> int:
-    count = whole(max_records)
-    if count is not None and count > 0:
-        return count
-    raise InvalidConfigError(f"max_records={max_records!r} is not possible", hint="give a whole number from 1 on")
-
-
-def _deadline(timeout: float | None) -> float:
-    return float("inf") if timeout is None else time.monotonic() + timeout
+    def _single_thread(self) -> Held:
+        if self._closed and not self._thread.is_calling_back:
+            raise ClosedError(_CLOSED, hint=_CLOSED_HINT)
+        return self._thread.held()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Fetcher:
 
     def __init__(self) -> None:
         self.readers: dict[TopicPartition, PartitionReader] = {}
+        self.consumed = 0  # records that were returned
         self._turns: deque[PartitionReader] = deque()
         self._seen = 0
         self._signal = np.zeros(1, dtype=np.uint64)  # changes when another thread wants the sleeper to look up
@@ -54,6 +55,7 @@ class Fetcher:
         except BaseException:
             self._give_back([(record.topic, record.partition, record.offset) for record in found])
             raise
+        self.consumed += len(found)
         return found
 
     def batches(self, max_bytes: int) -> list[RecordBatch]:
@@ -77,6 +79,7 @@ class Fetcher:
         except BaseException:
             self._give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
             raise
+        self.consumed += sum(map(len, found))
         return found
 
     def _give_back(self, taken: list[tuple[str, int, int]]) -> None:
@@ -84,14 +87,17 @@ class Fetcher:
         for topic, partition, offset in reversed(taken):
             self.readers[TopicPartition(topic, partition)].seek(offset)
 
-    def wait(self, seconds: float) -> None:
-        """Return when a partition has something new, when signalled, or when the time is over; maybe earlier."""
+    def wait(self, seconds: float, others: Sequence[Word] = ()) -> None:
+        """Return when a partition has something new, when signalled, or when the time is over; maybe earlier.
+
+        Also when one of the ``others`` changes, which are words to sleep on besides.
+        """
         readers = [reader for reader in self._turns if not reader.paused]
         spin_until = time.monotonic() + min(_SPIN, seconds)
         while time.monotonic() < spin_until:
             if any(reader.has_more() for reader in readers):
                 return
-        words = [Word(self._signal, 0, self._seen), *(reader.prepare_sleep() for reader in readers)]
+        words = [Word(self._signal, 0, self._seen), *others, *(reader.prepare_sleep() for reader in readers)]
         if wait(words, min(seconds, _SLICE)):
             # Another reader may have slept on a later end than the one noted here: let it look again.
             for word in words[1:]:

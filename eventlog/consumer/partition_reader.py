@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from eventlog.files.notify import Word
 from eventlog.format import layouts as L
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import Record, TopicPartition
+from eventlog.quantities import whole
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.topics.partition import Partition
 
@@ -42,7 +44,8 @@ class PartitionReader:
     @property
     def position(self) -> int:
         """Offset of the record that is returned next."""
-        return self._located().next_offset if self._rest is None else self._rest.base_offset
+        rest = self._rest  # once: metrics may ask from another thread
+        return self._located().next_offset if rest is None else rest.base_offset
 
     def seek(self, offset: int) -> None:
         """Go to ``offset``; what was read ahead is forgotten."""
@@ -52,6 +55,17 @@ class PartitionReader:
         else:
             self._cursor.seek(offset)
 
+    def seek_checked(self, offset: object) -> None:
+        """Go to an offset that a caller gave. Raises OffsetOutOfRangeError for one that is not in the log."""
+        end = self.partition.log_end_offset
+        place = whole(offset)
+        if place is None or not 0 <= place <= end:
+            raise OffsetOutOfRangeError(
+                f"cannot seek to offset {offset!r}", topic=self.tp.topic, partition=self.tp.partition, offset=offset,
+                hint=f"give a whole number from {self.partition.log_start_offset} to {end}, the log end offset",
+            )  # fmt: skip
+        self.seek(place)
+
     def seek_to_beginning(self) -> None:
         """Go to the log start offset."""
         self.seek(self.partition.log_start_offset)
@@ -59,6 +73,21 @@ class PartitionReader:
     def seek_to_end(self) -> None:
         """Go to the log end offset."""
         self.seek(self.partition.log_end_offset)
+
+    @property
+    def is_located(self) -> bool:
+        """Tell whether there is a position yet, which `position` would look up otherwise."""
+        return self._cursor is not None
+
+    @property
+    def lag(self) -> int:
+        """How many records there are from the position on."""
+        return self.partition.high_watermark - self.position
+
+    def locate(self) -> None:
+        """Look the position up, unless there is none to be had: then reading says so."""
+        with contextlib.suppress(NoOffsetForPartitionError):
+            self._located()
 
     def _located(self) -> LogCursor:
         if self._cursor is None:

@@ -89,6 +89,18 @@ class Subscription:
         """Tell whether anything was subscribed to or assigned."""
         return not (self._topics is None and self._pattern is None and self._assigned is None)
 
+    def is_by_hand(self) -> bool:
+        """Tell whether the caller chose the partitions."""
+        return self._assigned is not None
+
+    def topics(self) -> list[str]:
+        """Return the topics subscribed to. Raises UnknownTopicError when one that the caller named is gone."""
+        if self._topics is None:
+            return self._matching()
+        for name in self._topics:
+            self._registry.get(name)
+        return self._topics
+
     def partitions(self) -> list[TopicPartition]:
         """Return what is to be read now. Raises UnknownTopicError when a topic named by the caller is gone."""
         if self._assigned is not None:

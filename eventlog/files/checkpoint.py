@@ -22,12 +22,12 @@ def _checksum(fields: dict[str, Any]) -> str:
     return f"{crc32c.crc32c(canonical):08x}"
 
 
-def write_checkpoint(fs: FileSystem, path: str, kind: str, fields: dict[str, Any]) -> None:
+def write_checkpoint(fs: FileSystem, path: str, kind: str, fields: dict[str, Any], *, durable: bool = True) -> None:
     """Replace the file at ``path``; whole and durable when this returns (see `FileSystem.replace_file`)."""
     content = {"format": FORMAT_VERSION, "kind": kind, **fields}
     content["crc32c"] = _checksum(content)
     with translated(path):
-        fs.replace_file(path, json.dumps(content, indent=2).encode() + b"\n")
+        fs.replace_file(path, json.dumps(content, indent=2).encode() + b"\n", durable=durable)
 
 
 def read_checkpoint(fs: FileSystem, path: str, kind: str) -> dict[str, Any]:

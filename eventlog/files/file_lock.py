@@ -70,6 +70,21 @@ class FileLock:
             self.close()
 
 
+def is_locked(fs: FileSystem, path: str) -> bool:
+    """Tell whether anyone holds the lock of this file; False when there is no such file."""
+    try:
+        fd = fs.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        fs.close(fd)  # which frees it
+    return False
+
+
 def _close_inherited() -> None:
     for lock in list(_every_lock):
         with contextlib.suppress(OSError):

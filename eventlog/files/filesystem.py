@@ -141,8 +141,10 @@ class FileSystem:
         with open(path, "rb") as file:
             return file.read()
 
-    def replace_file(self, path: str, content: Buffer) -> None:
+    def replace_file(self, path: str, content: Buffer, *, durable: bool = True) -> None:
         """Put ``content`` at ``path``, whole or not at all, and durable when this returns.
+
+        Not ``durable``, it leaves out the syncs: whole for other processes, but a power cut may leave an empty file.
 
         1. Write a file of another name and sync it. A crash leaves a stray ``*.tmp``, which nobody reads.
         2. Rename it over ``path``. A crash before leaves the old file, after it the new one.
@@ -153,7 +155,8 @@ class FileSystem:
             fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, CREATE_MODE)
             try:
                 self.write_all(fd, [content], 0)
-                self.sync(fd)
+                if durable:
+                    self.sync(fd)
             finally:
                 self.close(fd)
             self.rename(temporary, path)
@@ -161,4 +164,5 @@ class FileSystem:
             with contextlib.suppress(OSError):
                 self.unlink(temporary)
             raise
-        self.sync_directory(os.path.dirname(path))
+        if durable:
+            self.sync_directory(os.path.dirname(path))

@@ -87,10 +87,10 @@ def joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[byte
     return parts, size, count, max(batch.max_timestamp for batch in batches)
 
 
-@lru_cache(maxsize=2)
-def _one_trailer(timestamp_ms: int) -> bytes:
+@lru_cache(maxsize=4)
+def _one_trailer(timestamp_ms: int, columns: int = L.COLUMN_VALUES) -> bytes:
     """Return the trailer of a single record's batch: within a millisecond, the same bytes serve all."""
-    return _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, L.COLUMN_VALUES)
+    return _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, columns)
 
 
 def encode_one(value: bytes, timestamp_ms: int) -> BatchFields:
@@ -98,6 +98,17 @@ def encode_one(value: bytes, timestamp_ms: int) -> BatchFields:
     trailer = _one_trailer(timestamp_ms)
     length = len(value)
     tail = trailer + _pack_pair(0, length) + value + _PADDING[length & 7]
+    return tail, _crc(tail), len(tail) + _CRC_START, 1, timestamp_ms
+
+
+def encode_one_keyed(key: bytes, value: bytes, timestamp_ms: int) -> BatchFields:
+    """Encode one record that has a key and a value, in the same way."""
+    trailer = _one_trailer(timestamp_ms, L.COLUMN_KEYS | L.COLUMN_VALUES)
+    width, length = len(key), len(value)
+    tail = (
+        trailer + _pack_pair(0, width) + key + _PADDING[width & 7]
+        + _pack_pair(0, length) + value + _PADDING[length & 7]
+    )  # fmt: skip
     return tail, _crc(tail), len(tail) + _CRC_START, 1, timestamp_ms
 
 

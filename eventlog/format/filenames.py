@@ -15,6 +15,9 @@ HEAD = "head"
 LOG, INDEX, TIME_INDEX, TORN = ".log", ".index", ".timeindex", ".torn"
 STAGED, DELETED = "~new-", "~gone-"  # "~" is legal in no topic's name; with the longest name it makes 255 bytes
 
+GROUPS, MEMBERS, GROUP_STATE = "groups", "members", "state.json"
+OFFSET_SNAPSHOT = "snapshot"
+
 _SEGMENT = re.compile(r"(\d{20})\.log\Z")
 
 

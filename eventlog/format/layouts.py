@@ -98,3 +98,33 @@ END_DELETED = 2**64 - 1  # in the place of the log end offset: the topic is gone
 
 CONTROL_MAGIC = int.from_bytes(b"EVLCTRL1", "little")
 CONTROL_SESSION, CONTROL_METADATA = 1, 2
+
+# --- groups -----------------------------------------------------------------------------------------------------
+
+GROUP_MAGIC = int.from_bytes(b"EVLGRUP1", "little")
+# Times are milliseconds of the machine's monotonic clock. The version changes with every change of the state.
+GROUP_GENERATION, GROUP_VERSION, GROUP_MEMBERS, GROUP_LOOKED_AROUND = 1, 2, 3, 4
+
+MEMBER_MAGIC = int.from_bytes(b"EVLMEMB1", "little")
+MEMBER_LAST_POLL, MEMBER_LOOK = 1, 2  # the time of its last poll; changes when it should look at the group's state
+
+# --- committed offsets ------------------------------------------------------------------------------------------
+
+# Keys and values as Kafka has them, big-endian: OffsetCommitKey version 1, OffsetCommitValue version 3. Texts are UTF-8
+# behind their length (i16).
+OFFSET_KEY_VERSION, OFFSET_VALUE_VERSION = 1, 3
+OFFSET_KEY_GROUP = struct.Struct(">hh")  # version, length of the group's name; then the name
+OFFSET_KEY_TOPIC = struct.Struct(">h")  # length of the topic's name; then the name
+OFFSET_KEY_PARTITION = struct.Struct(">i")
+OFFSET_VALUE = struct.Struct(">hqih")  # version, offset, leader epoch, length of the metadata; then the metadata
+OFFSET_VALUE_TIME = struct.Struct(">q")  # when it was committed, in milliseconds since the epoch
+
+# Snapshot, little-endian: magic, CRC-32C of all that follows it, fingerprint of the last record, offset that it is true
+# at, first damaged offset, first offset behind the damage (both 0: none), the topic's id, number of entries; then
+# i64[entries], the offset of each entry's record, and one record batch with their keys and values.
+SNAPSHOT = struct.Struct("<8sIIqqq16sq")
+SNAPSHOT_MAGIC = b"EVLOFFS1"
+SNAPSHOT_CRC_START = 12
+SNAPSHOT_OFFSETS = np.dtype("<i8")
+FINGERPRINT = struct.Struct("<qq")  # offset and timestamp of a record, whose key and value follow
+assert SNAPSHOT.size == 64

@@ -22,7 +22,7 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from eventlog.config import TopicConfig
 from eventlog.errors import (
@@ -87,6 +87,14 @@ class TopicRegistry:
         except FileNotFoundError:
             return []
         return sorted(name for name in names if _LEGAL.match(name))
+
+    def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions each of these topics has; those that do not exist are left out."""
+        counts = {}
+        for name in names:
+            with contextlib.suppress(UnknownTopicError):
+                counts[name] = len(self.get(name).partitions)
+        return counts
 
     def _find(self, name: str) -> Topic:
         check_topic_name(name)

@@ -1,0 +1,165 @@
+"""``eventlog groups`` and ``eventlog group``: who reads, and how far they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from eventlog.cli.group import open_existing
+from eventlog.coordination.group_state import by_topic
+from eventlog.errors import UnknownGroupError
+from eventlog.monitoring.group_description import GroupDescription, MemberDescription
+
+_FORMATS = click.Choice(["text", "json"])
+
+
+@click.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--format", "form", type=_FORMATS, default="text", show_default=True, help="json: one object a group.")
+def groups(directory: str, form: str) -> None:
+    """List the groups that have members or committed offsets."""
+    with open_existing(directory, readonly=True) as log:
+        found = []
+        for name in log.groups():
+            try:
+                found.append(log.group(name))
+            except UnknownGroupError:
+                continue  # deleted meanwhile
+    if form == "json":
+        for one in found:
+            click.echo(json.dumps(_summary(one)))
+        return
+    rows = [
+        [one.group, one.state, *map(str, (_living(one), len(one.partitions), one.total_lag, one.records_lag_max))]
+        for one in found
+    ]
+    _print_table(["group", "state", "members", "partitions", "lag", "lag-max"], rows)
+
+
+@click.command()
+@click.argument("directory", metavar="DIR")
+@click.argument("name", metavar="GROUP")
+@click.option("--format", "form", type=_FORMATS, default="text", show_default=True, help="json: one object.")
+@click.option("--delete", is_flag=True, help="Delete it and its committed offsets, unless it has living members.")
+def group(directory: str, name: str, form: str, delete: bool) -> None:
+    """Show a group's members, with their partitions, and its lag; or delete it."""
+    if delete:
+        with open_existing(directory) as log:
+            log.delete_group(name)
+        click.echo(f"the group {name} is deleted", err=True)
+        return
+    with open_existing(directory, readonly=True) as log:
+        found = log.group(name)
+    if form == "json":
+        click.echo(json.dumps(_summary(found) | _details(found)))
+    else:
+        _print_group(found)
+
+
+# --- as JSON ---
+
+
+def _summary(found: GroupDescription) -> dict[str, Any]:
+    return {
+        "group": found.group,
+        "state": found.state,
+        "generation": found.generation,
+        "assignor": found.assignor,
+        "living_members": _living(found),
+        "total_lag": found.total_lag,
+        "records_lag_max": found.records_lag_max,
+    }
+
+
+def _details(found: GroupDescription) -> dict[str, Any]:
+    return {
+        "members": [
+            {
+                "member_id": member.member_id,
+                "client_id": member.client_id,
+                "group_instance_id": member.group_instance_id,
+                "host": member.host,
+                "pid": member.pid,
+                "is_alive": member.is_alive,
+                "last_poll_ms_ago": member.last_poll_ms_ago,
+                "topics": list(member.topics),
+                "assignment": by_topic(member.assignment),
+            }
+            for member in found.members
+        ],
+        "partitions": [
+            {
+                "topic": one.topic,
+                "partition": one.partition,
+                "current_offset": one.current_offset,
+                "log_end_offset": one.log_end_offset,
+                "lag": one.lag,
+                "metadata": one.metadata,
+                "member_id": one.member_id,
+            }
+            for one in found.partitions
+        ],
+    }
+
+
+def _living(found: GroupDescription) -> int:
+    return sum(member.is_alive for member in found.members)
+
+
+# --- as text ---
+
+
+def _print_group(found: GroupDescription) -> None:
+    click.echo(f"group       {found.group}")
+    click.echo(f"state       {found.state}")
+    click.echo(f"generation  {found.generation}")
+    click.echo(f"assignor    {found.assignor or '-'}")
+    click.echo(f"lag         {found.total_lag}, {found.records_lag_max} at most in one partition")
+    click.echo()
+    members = [
+        [
+            member.member_id, member.client_id or "-", member.host or "-", _text(member.pid),
+            "yes" if member.is_alive else "no", _seconds(member.last_poll_ms_ago), _partitions(member),
+        ]
+        for member in found.members
+    ]  # fmt: skip
+    _print_table(["member", "client", "host", "process", "alive", "last-poll-s", "assignment"], members)
+    click.echo()
+    lags = [
+        [one.topic, *map(_text, (one.partition, one.current_offset, one.log_end_offset, one.lag, one.member_id))]
+        for one in found.partitions
+    ]
+    _print_table(["topic", "partition", "current-offset", "log-end-offset", "lag", "member"], lags)
+
+
+def _partitions(member: MemberDescription) -> str:
+    """Return them without a space, so that each row has as many columns as the heading."""
+    topics = by_topic(member.assignment).items()
+    return ";".join(f"{topic}:{','.join(map(str, numbers))}" for topic, numbers in topics) or "-"
+
+
+def _text(value: int | str | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _seconds(milliseconds: int | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds / 1000:.1f}"
+
+
+def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    numeric = [all(_is_number(row[place]) for row in rows) for place in range(len(heading))]
+    for row in [heading, *rows]:
+        cells = [
+            f"{cell:>{width}}" if right else f"{cell:{width}}"
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.replace(".", "", 1).isdigit()

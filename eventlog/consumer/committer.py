@@ -1,0 +1,135 @@
+"""Commits a consumer's positions: when asked, by the clock, and before partitions are given up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from eventlog.clock import Clock
+from eventlog.consumer.subscription import checked_partition
+from eventlog.coordination.offset_store import OffsetStore, checked_offset
+from eventlog.errors import EventLogError, InvalidRecordError, OffsetOutOfRangeError
+from eventlog.model import OffsetAndMetadata, TopicPartition
+from eventlog.topics.registry import TopicRegistry
+
+Offsets = dict[TopicPartition, OffsetAndMetadata]
+CommitCallback = Callable[[Offsets, BaseException | None], Any]
+Guard = Callable[[Collection[TopicPartition], Callable[[], None]], None]
+
+_log = logging.getLogger("eventlog")
+
+
+class Committer:
+    """Writes committed offsets while ``guard`` says that the partitions are this consumer's."""
+
+    def __init__(
+        self,
+        store: OffsetStore,
+        group: str,
+        guard: Guard,
+        registry: TopicRegistry,
+        clock: Clock,
+        interval_ms: int | None,
+    ) -> None:
+        """``interval_ms`` is that of automatic commits; None for none."""
+        self._store = store
+        self._group = group
+        self._guard = guard
+        self._registry = registry
+        self._clock = clock
+        self._interval = None if interval_ms is None else interval_ms / 1000
+        self._next = 0.0 if interval_ms is None else clock.monotonic() + interval_ms / 1000
+        self.commits = 0  # that were not refused
+        self._last: dict[TopicPartition, int] = {}  # what was committed here last: not to be written again by the clock
+        self._done: list[tuple[CommitCallback, Offsets, BaseException | None]] = []
+
+    @property
+    def is_automatic(self) -> bool:
+        """Tell whether commits happen without being asked for."""
+        return self._interval is not None
+
+    # --- committing ---
+
+    def commit(self, offsets: Offsets) -> None:
+        """Write the offsets, all or none."""
+        if not offsets:
+            return
+        self._guard(offsets.keys(), lambda: self._store.commit(self._group, offsets))
+        self.commits += 1
+        self._last.update({tp: committed.offset for tp, committed in offsets.items()})
+
+    def commit_async(self, offsets: Offsets, callback: CommitCallback | None) -> None:
+        """Do the same at once, since it waits for nothing; `run_callbacks` tells what became of it."""
+        error: BaseException | None = None
+        try:
+            self.commit(offsets)
+        except EventLogError as refused:
+            error = refused
+        if callback is not None:
+            self._done += ((callback, offsets, error),)
+        elif error is not None:
+            _log.warning("a commit of group %s failed: %s", self._group, error)
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Tell whether a caller of `commit_async` waits to be told."""
+        return bool(self._done)
+
+    def run_callbacks(self) -> None:
+        """Tell the callers of `commit_async`, in order."""
+        while self._done:
+            callback, offsets, error = self._done.pop(0)
+            callback(offsets, error)
+
+    def commit_if_due(self, positions: Callable[[], Mapping[TopicPartition, int]]) -> None:
+        """Commit automatically, if it is time."""
+        if self._interval is not None and self._clock.monotonic() >= self._next:
+            self.commit_now(positions())
+
+    def commit_now(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit automatically what has moved on. A refusal is logged: the new owner reads those records again."""
+        if self._interval is None:
+            return
+        self._next = self._clock.monotonic() + self._interval
+        moved = {tp: OffsetAndMetadata(place) for tp, place in positions.items() if self._last.get(tp) != place}
+        try:
+            self.commit(moved)
+        except EventLogError as error:
+            _log.warning("an automatic commit of group %s failed: %s", self._group, error)
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Partitions were given up: what others commit for them is not known here."""
+        for tp in partitions:
+            self._last.pop(tp, None)
+
+    # --- what was committed ---
+
+    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """Return the group's committed offsets."""
+        return self._store.committed(self._group, partitions)
+
+    # --- checking ---
+
+    def checked(self, offsets: object) -> Offsets:
+        """Return what a caller wants to commit.
+
+        Raises InvalidRecordError for what is no dict of offsets, UnknownPartitionError, UnknownTopicError, and
+        OffsetOutOfRangeError for offsets that are negative or beyond the log end offset.
+        """
+        if not isinstance(offsets, Mapping):
+            raise InvalidRecordError(
+                f"offsets is a {type(offsets).__name__}", hint="give a dict: {TopicPartition(topic, 0): offset}"
+            )
+        return dict(self._checked(tp, value) for tp, value in offsets.items())
+
+    def _checked(self, partition: object, value: object) -> tuple[TopicPartition, OffsetAndMetadata]:
+        tp = checked_partition(partition)
+        wanted = checked_offset(tp, value)
+        end = self._registry.get(tp.topic).partitions[tp.partition].log_end_offset
+        if not 0 <= wanted.offset <= end:
+            raise OffsetOutOfRangeError(
+                f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
+                hint=f"give one from 0 to {end}, the log end offset: that of the record to read next",
+            )  # fmt: skip
+        return tp, wanted

@@ -1,0 +1,103 @@
+"""What a consumer has done, and how far behind it is: Kafka's metrics, under its names with underscores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from eventlog.clock import Clock
+from eventlog.consumer.fetcher import Fetcher
+from eventlog.consumer.group_reader import GroupReader
+from eventlog.errors import EventLogError
+from eventlog.model import TopicPartition
+
+_WINDOW = 30.0  # seconds, as Kafka's metrics.sample.window.ms; rates are over the present window and the one before
+_NEVER = float("-inf")
+
+
+class _Sample(NamedTuple):
+    """The counters when a window began."""
+
+    at: float
+    polls: int
+    records: int
+
+
+class ConsumerMetrics:
+    """Counts polls, and puts together what others count anyway: a poll pays for two readings and a few comparisons."""
+
+    def __init__(self, clock: Clock, fetcher: Fetcher, group: GroupReader | None) -> None:
+        self._monotonic = clock.monotonic
+        self._fetcher = fetcher
+        self._group = group
+        self._polls = 0
+        self._first = self._last = _NEVER  # when it polled
+        self._longest = 0.0  # seconds between two polls
+        self._window_end = _NEVER
+        self._samples: deque[_Sample] = deque(maxlen=2)
+
+    # --- counting ---
+
+    def polled(self) -> None:
+        """Note that a poll begins."""
+        now = self._monotonic()
+        self._polls += 1
+        if now - self._last > self._longest:
+            self._note_gap(now)
+        self._last = now
+        if now >= self._window_end:
+            self._begin_window(now)
+
+    def _note_gap(self, now: float) -> None:
+        if self._last == _NEVER:
+            self._first = now
+        else:
+            self._longest = now - self._last
+
+    def _begin_window(self, now: float) -> None:
+        self._window_end = now + _WINDOW
+        self._samples.append(_Sample(now, self._polls, self._fetcher.consumed))
+
+    # --- telling ---
+
+    def values(self, *, closed: bool) -> dict[str, float]:
+        """Return all metrics; those of the partitions only while the consumer is not closed."""
+        found = self._of_polls()
+        if self._group is not None:
+            found["commit_total"] = self._group.committer.commits
+            found["rebalance_total"] = self._group.rebalances
+            found["failed_rebalance_total"] = self._group.failed_rebalances
+        readers = {} if closed else self._fetcher.readers
+        lags = {} if closed else dict(self._lags())
+        found["assigned_partitions"] = len(readers)
+        found["records_lag_max"] = max(lags.values(), default=0)
+        found.update((f"{topic}-{partition}.records_lag", lag) for (topic, partition), lag in lags.items())
+        return found
+
+    def _of_polls(self) -> dict[str, float]:
+        now = self._monotonic()
+        polls, records, last = self._polls, self._fetcher.consumed, self._last
+        has_polled = last != _NEVER
+        if has_polled and now >= self._window_end:
+            self._begin_window(now)
+        since = self._samples[0] if self._samples else _Sample(now, 0, 0)
+        seconds = now - since.at
+        gaps = max(1, polls - 1)
+        return {
+            "poll_total": polls,
+            "poll_rate": (polls - since.polls) / seconds if seconds > 0 else 0.0,
+            "last_poll_seconds_ago": now - last if has_polled else -1.0,
+            "time_between_poll_avg": (last - self._first) * 1000 / gaps if has_polled else 0.0,
+            "time_between_poll_max": self._longest * 1000,
+            "records_consumed_total": records,
+            "records_consumed_rate": (records - since.records) / seconds if seconds > 0 else 0.0,
+        }
+
+    def _lags(self) -> Iterator[tuple[TopicPartition, int]]:
+        for tp, reader in self._fetcher.readers.items():  # never changed, but replaced as a whole
+            try:
+                if reader.is_located:
+                    yield tp, reader.lag
+            except EventLogError:
+                continue  # a topic that was deleted: the next poll says so

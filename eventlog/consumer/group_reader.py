@@ -1,0 +1,244 @@
+"""A consumer in a group: keeps its partitions, positions and commits in step with its membership, inside each poll."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from eventlog.clock import Clock
+from eventlog.config import ConsumerConfig
+from eventlog.consumer.committer import Committer, Offsets
+from eventlog.consumer.fetcher import Fetcher
+from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.consumer.rebalance_listener import RebalanceListener
+from eventlog.consumer.single_thread import SingleThread
+from eventlog.consumer.subscription import Subscription
+from eventlog.coordination.assignors.assignor import Assignor
+from eventlog.coordination.assignors.choose import resolve
+from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.membership import MemberSettings, Membership
+from eventlog.coordination.offset_store import OffsetStore
+from eventlog.errors import InvalidConfigError
+from eventlog.files.notify import Word
+from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
+from eventlog.topics.registry import TopicRegistry
+
+_NO_LISTENER = RebalanceListener()
+
+
+def group_reader(
+    config: ConsumerConfig,
+    directory: GroupDirectory,
+    store: OffsetStore,
+    registry: TopicRegistry,
+    clock: Clock,
+    **parts: Any,
+) -> GroupReader:
+    """Build what a consumer of ``config.group`` needs; ``parts`` are the consumer's own, for `GroupReader`."""
+    settings = MemberSettings(
+        _assignors(config.partition_assignment_strategy), config.client_id, config.group_instance_id,
+        config.session_timeout_ms, config.max_poll_interval_ms,
+    )  # fmt: skip
+    membership = Membership(directory, settings, registry.partition_counts, clock)
+    subscription: Subscription = parts["subscription"]
+
+    def guard(partitions: Collection[TopicPartition], write: Callable[[], None]) -> None:
+        if subscription.is_by_hand():
+            directory.commit_alone(write)
+        else:
+            membership.commit(partitions, write)
+
+    interval = config.auto_commit_interval_ms if config.enable_auto_commit else None
+    committer = Committer(store, directory.group, guard, registry, clock, interval)
+    return GroupReader(membership, committer, instance_id=config.group_instance_id, **parts)
+
+
+class GroupReader:
+    """Runs a rebalance as far as it goes, each time its member has something to give up or to take.
+
+    1. Stop at the positions reached, commit them (when commits are automatic), tell the listener.
+    2. Forget the partitions, then give them up. Others may have them from here on.
+    3. Take what is free; begin at what the group has committed; tell the listener.
+
+    A member that was removed finds out here, tells the listener what it lost, and joins again.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        committer: Committer,
+        subscription: Subscription,
+        fetcher: Fetcher,
+        make_reader: Callable[[TopicPartition], PartitionReader],
+        thread: SingleThread,
+        instance_id: str | None,
+    ) -> None:
+        self.membership = membership
+        self.committer = committer
+        self.listener = _NO_LISTENER
+        self.rebalances = 0
+        self.failed_rebalances = 0
+        self._instance_id = instance_id
+        self._subscription = subscription
+        self._fetcher = fetcher
+        self._make_reader = make_reader
+        self._thread = thread
+        self._seen_metadata = -1
+        self._is_unfinished = False  # an interrupt, or an error, came in the middle of a rebalance
+
+    # --- inside a poll ---
+
+    def before_poll(self, metadata_version: int) -> None:
+        """Keep up with the group, and commit if it is time."""
+        self.membership.refuse_forked()
+        self._run_callbacks()
+        if not self._subscription.is_by_hand():
+            if self._seen_metadata != metadata_version:
+                self._look_at_topics(metadata_version)
+            if self.membership.beat() or self._is_unfinished:
+                try:
+                    self._rebalance()
+                finally:
+                    self.failed_rebalances += self._is_unfinished
+        self.committer.commit_if_due(self.positions)
+
+    def _look_at_topics(self, metadata_version: int) -> None:
+        if self.membership.is_member:
+            self.membership.update(self._subscription.topics())
+        self._seen_metadata = metadata_version
+
+    def _rebalance(self) -> None:
+        self._is_unfinished = True
+        errors: list[Exception] = []
+        membership = self.membership
+        before = membership.generation
+        turn = membership.look() if membership.is_member else membership.join(self._subscription.topics())
+        while turn.lost or turn.to_revoke:
+            if turn.lost:
+                self._drop(self.listener.on_partitions_lost, list(self._fetcher.readers), errors)
+                turn = membership.join(self._subscription.topics())
+            else:
+                self._revoke(turn.to_revoke, errors)
+                turn = membership.give_up()
+        self.rebalances += membership.generation != before
+        self._begin(sorted(membership.owned - self._fetcher.readers.keys()), errors)
+        self._is_unfinished = False
+        if errors:
+            raise errors[0]
+
+    def _revoke(self, partitions: Iterable[TopicPartition], errors: list[Exception]) -> None:
+        given_up = sorted(self._fetcher.readers.keys() & set(partitions))
+        positions = self.positions()
+        self.committer.commit_now({tp: positions[tp] for tp in given_up if tp in positions})
+        self._drop(self.listener.on_partitions_revoked, given_up, errors)
+
+    def _drop(
+        self, tell: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition], errors: list[Exception]
+    ) -> None:
+        self._tell(tell, partitions, errors)
+        kept = [tp for tp in self._fetcher.readers if tp not in set(partitions)]
+        self._fetcher.set_partitions(kept, self._make_reader)
+        self.committer.forget(partitions)
+
+    def _begin(self, partitions: list[TopicPartition], errors: list[Exception]) -> None:
+        if not partitions:
+            return
+        committed = self.committer.committed(partitions)
+        self._fetcher.set_partitions([*self._fetcher.readers, *partitions], self._make_reader)
+        for tp in partitions:
+            self._start(self._fetcher.readers[tp], committed[tp])
+        self._tell(self.listener.on_partitions_assigned, partitions, errors)
+
+    def _start(self, reader: PartitionReader, committed: OffsetAndMetadata | None) -> None:
+        if committed is not None:
+            reader.seek(committed.offset)
+        else:
+            reader.locate()  # now: what comes from here on is not passed by if the partition moves before it is read
+
+    # --- subscribing, assigning ---
+
+    def subscribed(self, listener: RebalanceListener | None) -> None:
+        """Read other topics from the next poll on, which joins the group or tells it so."""
+        self.listener = listener or _NO_LISTENER
+        self._seen_metadata = -1
+
+    def assign(self) -> None:
+        """Begin where the group has committed, with partitions that the caller chose."""
+        readers = self._fetcher.readers
+        for tp, committed in self.committer.committed(list(readers)).items():
+            if committed is not None:
+                readers[tp].seek(committed.offset)
+
+    # --- positions ---
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return where each partition's reading goes on; those that have not begun are left out."""
+        return {tp: reader.position for tp, reader in self._fetcher.readers.items() if reader.is_located}
+
+    def offsets(self, wanted: object = None) -> Offsets:
+        """Return what to commit: what the caller wants, checked, or the positions."""
+        if wanted is not None:
+            return self.committer.checked(wanted)
+        return {tp: OffsetAndMetadata(place) for tp, place in self.positions().items()}
+
+    # --- waiting, leaving ---
+
+    def words(self) -> list[Word]:
+        """Return what to sleep on besides the partitions."""
+        return [self.membership.word()] if self.membership.is_member else []
+
+    def longest_sleep(self) -> float:
+        """Return for how many seconds a waiting consumer may sleep."""
+        return self.membership.longest_sleep() if self.membership.is_member else float("inf")
+
+    def metadata(self) -> GroupMetadata:
+        """Return who commits here."""
+        membership = self.membership
+        generation = membership.generation if membership.is_member else -1
+        return GroupMetadata(membership.directory.group, generation, membership.member_id, self._instance_id)
+
+    def leave(self) -> None:
+        """Commit (when that is automatic), tell the listener, and leave the group."""
+        errors: list[Exception] = []
+        if not self.membership.is_forked:
+            self._run_callbacks()
+            if self._subscription.is_by_hand():
+                self.committer.commit_now(self.positions())
+            elif self.membership.is_member:
+                self._revoke(list(self._fetcher.readers), errors)
+        self.membership.leave()
+        if errors:
+            raise errors[0]
+
+    def close(self) -> None:
+        """Leave, and give back descriptors."""
+        try:
+            self.leave()
+        finally:
+            self.membership.close()
+
+    # --- the caller's own code ---
+
+    def _tell(
+        self, method: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition], errors: list[Exception]
+    ) -> None:
+        if not partitions:
+            return
+        try:
+            with self._thread.calling_back():
+                method(partitions)
+        except Exception as error:
+            errors.append(error)
+
+    def _run_callbacks(self) -> None:
+        if self.committer.has_callbacks:
+            with self._thread.calling_back():
+                self.committer.run_callbacks()
+
+
+def _assignors(setting: object) -> dict[str, Assignor]:
+    """Return the assignors of ``partition_assignment_strategy`` by name, the preferred one first."""
+    entries = list(setting) if isinstance(setting, list | tuple) else [setting]
+    if not entries:
+        raise InvalidConfigError("partition_assignment_strategy names no assignor", hint="leave it out for the default")
+    return {assignor.name: assignor for assignor in map(resolve, entries)}

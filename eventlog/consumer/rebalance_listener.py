@@ -1,0 +1,23 @@
+"""What a program does when partitions come and go."""
+
+from __future__ import annotations
+
+from eventlog.model import TopicPartition
+
+
+class RebalanceListener:
+    """Override what you need. All three are called inside ``poll`` (or ``close``), in the consumer's thread.
+
+    They may use the consumer, except for ``poll``, ``subscribe`` and ``close``. An error that one raises comes out of
+    that poll once the rebalance is done. As Kafka's ``ConsumerRebalanceListener``; nothing is called for no partitions.
+    """
+
+    def on_partitions_assigned(self, partitions: list[TopicPartition]) -> None:
+        """These partitions are this consumer's alone from now on; positions are set, and may be changed by ``seek``."""
+
+    def on_partitions_revoked(self, partitions: list[TopicPartition]) -> None:
+        """These partitions will be given up when this returns: until then they are this consumer's, and may commit."""
+
+    def on_partitions_lost(self, partitions: list[TopicPartition]) -> None:
+        """These partitions are another member's already: it is too late to commit. By default as if revoked."""
+        self.on_partitions_revoked(partitions)

@@ -1,0 +1,211 @@
+"""A group's files, under ``<root>/groups/<group>/``.
+
+::
+
+    lock            flock: held exclusively for every change of the state, shared for every commit
+    state.json      the group's state (`GroupState`); replaced as a whole
+    control         a mapped page: generation, version of the state, number of members, time of the last look around
+    members/<id>    a mapped page for each member, which holds a flock on it for as long as it lives
+
+The kernel frees a member's lock when it dies, which is how the others learn of it. A member's page has a word that
+changes when it should look at the state, so that a poll costs no system call.
+
+Nothing here must survive a power cut, which ends all members: files are replaced without a sync. A state that is
+missing or damaged while members live is made anew, with those as strangers (see `GroupState`): each finds out when it
+looks, and joins again. Committed offsets lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from eventlog.coordination.group_state import GroupState
+from eventlog.errors import CommitFailedError, CorruptMetadataError, InvalidGroupError
+from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.files.file_lock import FileLock, is_locked
+from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.notify import Words, wake
+from eventlog.files.page import create_page, open_page
+from eventlog.format import layouts as L
+from eventlog.format.filenames import CONTROL, GROUP_STATE, GROUPS, LOCK, MEMBERS
+
+_LONGEST_NAME = 255  # bytes of a file's name
+
+
+def group_directory_name(group: object) -> str:
+    """Return the name of a group's directory. Raises InvalidGroupError for what is no group's name.
+
+    >>> group_directory_name("billing/eu")
+    'billing%2Feu'
+    """
+    if not isinstance(group, str) or not group:
+        raise InvalidGroupError(f"{group!r} is no group's name", group=group, hint="give a text, such as 'billing'")
+    name = quote(group, safe="").replace(".", "%2E")
+    if len(name) > _LONGEST_NAME:
+        raise InvalidGroupError("the group's name is too long", group=group, hint="use up to 255 letters and digits")
+    return name
+
+
+def group_names(fs: FileSystem, root: str) -> list[str]:
+    """Return the names of all groups that ever had a member, sorted."""
+    try:
+        return sorted(map(unquote, fs.listdir(os.path.join(root, GROUPS))))
+    except FileNotFoundError:
+        return []
+
+
+class GroupDirectory:
+    """The files of one group. ``path`` and ``group`` tell which."""
+
+    def __init__(self, fs: FileSystem, root: str, group: str, *, readonly: bool = False) -> None:
+        self.group = group
+        self.path = os.path.join(root, GROUPS, group_directory_name(group))
+        self.lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
+        self._fs = fs
+        self._words: Words | None = None
+        self._pages: dict[str, Words] = {}
+
+    # --- the directory ---
+
+    def prepare(self) -> None:
+        """Make the directory, if it is not there."""
+        members = os.path.join(self.path, MEMBERS)
+        if self._fs.exists(members):
+            return
+        with translated(self.path):
+            for path in (os.path.dirname(self.path), self.path, members):
+                with contextlib.suppress(FileExistsError):
+                    self._fs.mkdir(path)
+
+    @property
+    def words(self) -> Words:
+        """The control page's words. Who has the lock makes the page if need be."""
+        if self._words is None:
+            path = os.path.join(self.path, CONTROL)
+            page = open_page(self._fs, path, L.GROUP_MAGIC, writable=True)
+            if page is None:
+                page = create_page(self._fs, path, L.GROUP_MAGIC)
+            self._words = page.view(np.uint64)
+        return self._words
+
+    def close(self) -> None:
+        """Give back descriptors and mappings."""
+        self.lock.close()
+        self._words = None
+        self._pages.clear()
+
+    # --- the state ---
+
+    def read(self) -> GroupState:
+        """Return the state. The caller has the lock, and writes what it makes of it."""
+        try:
+            return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
+        except FileNotFoundError:
+            pass
+        except (CorruptMetadataError, TypeError, KeyError, ValueError):
+            self._put_aside()
+        strangers = frozenset(member_id for member_id in self.member_files() if self.is_alive(member_id))
+        state = GroupState(generation=self.words.item(L.GROUP_GENERATION), strangers=strangers)
+        self.notify(strangers)
+        return state
+
+    def peek(self) -> GroupState | None:
+        """Return the state without the lock, which may be a moment old; None when there is none, or a damaged one."""
+        try:
+            return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
+        except (FileNotFoundError, CorruptMetadataError, TypeError, KeyError, ValueError):
+            return None
+
+    def write(self, state: GroupState) -> None:
+        """Replace the state; everyone who has something to do wakes. The caller has the lock."""
+        path = os.path.join(self.path, GROUP_STATE)
+        write_checkpoint(self._fs, path, "group", state.to_fields(), durable=False)
+        words = self.words
+        words[L.GROUP_GENERATION] = state.generation
+        words[L.GROUP_MEMBERS] = len(state.members) + len(state.strangers)
+        words[L.GROUP_VERSION] += np.uint64(1)
+        self.notify(state.waiting())
+
+    def _put_aside(self) -> None:
+        path = os.path.join(self.path, GROUP_STATE)
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rename(path, path + ".damaged")
+
+    # --- members ---
+
+    def member_path(self, member_id: str) -> str:
+        """Return the path of a member's page."""
+        return os.path.join(self.path, MEMBERS, member_id)
+
+    def member_files(self) -> list[str]:
+        """Return the ids of all members that have a page, living or dead."""
+        return [name for name in self._fs.listdir(os.path.join(self.path, MEMBERS)) if not name.endswith(".tmp")]
+
+    def create_member(self, member_id: str) -> tuple[Words, FileLock]:
+        """Make a member's page, and hold its lock. The caller has the group's lock."""
+        path = self.member_path(member_id)
+        page = create_page(self._fs, path, L.MEMBER_MAGIC)
+        life = FileLock(self._fs, path)
+        life.acquire()
+        return page.view(np.uint64), life
+
+    def remove_member(self, member_id: str) -> None:
+        """Remove the page of a member that is gone."""
+        self._pages.pop(member_id, None)
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.unlink(self.member_path(member_id))
+
+    def is_alive(self, member_id: str) -> bool:
+        """Tell whether the member's process lives."""
+        return is_locked(self._fs, self.member_path(member_id))
+
+    def last_poll(self, member_id: str) -> int | None:
+        """Return when the member polled last, in milliseconds of the monotonic clock; None when it has no page."""
+        page = self._page(member_id)
+        return None if page is None else page.item(L.MEMBER_LAST_POLL)
+
+    def notify(self, member_ids: Iterable[str]) -> None:
+        """Tell members to look at the state: awake ones with their next poll, sleeping ones now."""
+        for member_id in member_ids:
+            page = self._page(member_id)
+            if page is not None:
+                page[L.MEMBER_LOOK] += np.uint64(1)
+                wake(page, L.MEMBER_LOOK)
+
+    def _page(self, member_id: str) -> Words | None:
+        page = self._pages.get(member_id)
+        if page is None:
+            found = open_page(self._fs, self.member_path(member_id), L.MEMBER_MAGIC, writable=True)
+            if found is not None:
+                page = self._pages[member_id] = found.view(np.uint64)
+        return page
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[GroupState]:
+        """Hold the lock, and hand out the state."""
+        self.prepare()
+        with translated(self.path), self.lock:
+            yield self.read()
+
+    def commit_alone(self, write: Callable[[], None]) -> None:
+        """Call ``write`` for a consumer that chose its partitions itself, unless the group has living members.
+
+        Raises CommitFailedError then, as Kafka does: nothing else would keep it from undoing their commits.
+        """
+        self.prepare()
+        try:
+            self.lock.acquire(shared=True)
+            state = self.peek()
+            if state is not None and any(map(self.is_alive, [*state.members, *state.strangers])):
+                raise CommitFailedError(
+                    "the group has members, and this consumer is none of them", group=self.group,
+                    hint="subscribe() to be one, or use another group",
+                )  # fmt: skip
+            write()
+        finally:
+            self.lock.release()

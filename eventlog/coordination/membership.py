@@ -1,0 +1,390 @@
+"""One consumer's membership in a group: joining, keeping up with rebalances, noticing the dead, leaving.
+
+There is no coordinator process: whoever has something to change takes the group's lock, reads the state, changes it,
+replaces it, and tells those who have something to do. Every step leaves a whole state, so a member may die anywhere:
+
+1. Joining: make and lock the member's page, then write the state with the member and everyone's new target. A crash
+   before leaves a page that nobody holds; the next to join removes it. After it, a dead member like any other.
+2. Giving up: the caller has stopped reading and has committed; write the state without these partitions. A crash
+   before frees them all the same, since the owner is dead.
+3. Taking: write the state in which the member owns what nobody else has any more; only then read it. A crash after
+   leaves a dead owner.
+4. Leaving, or removing those who died or hang: write the state without them and with new targets.
+5. Committing: under the lock, shared, if nobody told the member to look at the state since it looked last. Whoever
+   removes it tells it under the same lock, held exclusively, so no commit comes between.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+import attrs
+
+from eventlog.clock import Clock
+from eventlog.coordination.assignors.assignor import Assignor
+from eventlog.coordination.assignors.choose import BUILT_IN, choose
+from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.group_state import GroupState, Member, Partitions
+from eventlog.errors import ClosedError, CommitFailedError, FencedInstanceIdError, FencedMemberError
+from eventlog.files.file_lock import FileLock
+from eventlog.files.notify import Word, Words
+from eventlog.format import layouts as L
+from eventlog.model import TopicPartition
+
+_NOTHING: Partitions = frozenset()
+_LOOK_AROUND_MS = 50  # how often some member looks for dead ones: what a death is noticed by, and 0.1% of a core
+_LONGEST_SLEEP = 0.5  # seconds
+_LONGEST_CLIENT_ID = 100
+
+_every_membership: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
+@attrs.frozen
+class MemberSettings:
+    """What a member is and wants, from its consumer's configuration. Times are in milliseconds."""
+
+    assignors: Mapping[str, Assignor]
+    client_id: str = ""
+    instance_id: str | None = None
+    session_timeout_ms: int = 45_000
+    max_poll_interval_ms: int = 300_000
+
+
+class Turn(NamedTuple):
+    """What came of a look at the state: ``lost`` the membership, ``to_revoke`` before anything else, or ``taken``."""
+
+    lost: bool = False
+    to_revoke: Partitions = _NOTHING
+    taken: Partitions = _NOTHING
+
+
+class Membership:
+    """A member's view of its group. For one thread at a time, as a consumer is.
+
+    ``owned`` are the partitions that are this member's alone until it gives them up, dies, or is removed.
+    """
+
+    def __init__(
+        self,
+        directory: GroupDirectory,
+        settings: MemberSettings,
+        partition_counts: Callable[[Iterable[str]], dict[str, int]],
+        clock: Clock,
+    ) -> None:
+        self.directory = directory
+        self.member_id = ""
+        self.generation = -1
+        self.owned = _NOTHING
+        self._settings = settings
+        self._partition_counts = partition_counts
+        self._clock = clock
+        self._page: Words | None = None
+        self._life: FileLock | None = None
+        self._seen = 0  # the page's word when the state was looked at last
+        self._known: tuple[int, GroupState | None] = -1, None  # a state, and the version of the group that it is of
+        self.is_forked = False
+        _every_membership.add(self)
+
+    @property
+    def is_member(self) -> bool:
+        """Tell whether the group counts on this member, as far as it knows."""
+        return self._page is not None
+
+    # --- joining and leaving ---
+
+    def join(self, topics: Collection[str]) -> Turn:
+        """Become a member that reads ``topics``.
+
+        Raises FencedInstanceIdError when another live member has the same ``group_instance_id``, and
+        InconsistentGroupProtocolError when the members do not all know one of its assignors.
+        """
+        self.refuse_forked()
+        with self.directory.locked() as state:
+            self._remove_gone(state)
+            self._remove_strays(state)
+            member = self._new_member(topics)
+            before = None if member.instance_id is None else state.with_instance(member.instance_id)
+            self._refuse_second_instance(before)
+            self._choose(state, member)
+            page, life = self.directory.create_member(member.member_id)
+            page[L.MEMBER_LAST_POLL] = self._now()
+            if before is not None:
+                state.replace(before.member_id, member)
+                self.directory.remove_member(before.member_id)
+            else:
+                state.members[member.member_id] = member
+            if before is None or (before.topics, before.strategies) != (member.topics, member.strategies):
+                self._rebalance(state)
+            self._page, self._life, self.member_id = page, life, member.member_id
+            self._seen = page.item(L.MEMBER_LOOK)
+            return self._advance(state, changed=True)
+
+    def _new_member(self, topics: Collection[str]) -> Member:
+        settings = self._settings
+        name = quote(settings.client_id, safe="")[:_LONGEST_CLIENT_ID] or "consumer"
+        return Member(
+            f"{name}-{uuid.uuid4()}", settings.client_id, socket.gethostname(), os.getpid(), tuple(sorted(topics)),
+            tuple(settings.assignors), settings.session_timeout_ms, settings.max_poll_interval_ms, settings.instance_id,
+        )  # fmt: skip
+
+    def _refuse_second_instance(self, before: Member | None) -> None:
+        if before is not None and self.directory.is_alive(before.member_id):
+            raise FencedInstanceIdError(
+                f"a live member (process {before.pid}) has group_instance_id={before.instance_id!r}",
+                group=self.directory.group, hint="give each member an id of its own, or close the other one first",
+            )  # fmt: skip
+
+    def leave(self) -> None:
+        """Leave the group, whose other members take over at once. A static member only goes away for a while."""
+        if self._page is None:
+            return
+        try:
+            if self._settings.instance_id is None:
+                with self.directory.locked() as state:
+                    if state.remove([self.member_id]):
+                        self._rebalance(state)
+                        self.directory.write(state)
+                    self.directory.remove_member(self.member_id)
+        finally:
+            self._forget()
+
+    def close(self) -> None:
+        """Leave, and give back descriptors."""
+        if not self.is_forked:
+            self.leave()
+        self.directory.close()
+        _every_membership.discard(self)
+
+    def _forget(self) -> None:
+        life, self._life, self._page, self.owned = self._life, None, None, _NOTHING
+        if life is not None:
+            life.close()
+
+    def after_fork(self) -> None:
+        """A forked child is no member: its parent is."""
+        self.is_forked = True
+        self._page = self._life = None
+        self.owned = _NOTHING
+
+    def refuse_forked(self) -> None:
+        """Raise ClosedError in a forked child."""
+        if self.is_forked:
+            raise ClosedError(
+                "this consumer is a member in the parent process", group=self.directory.group,
+                hint="make a new consumer in the forked child",
+            )  # fmt: skip
+
+    # --- keeping up ---
+
+    def beat(self) -> bool:
+        """Note that this member polls; tell whether it has to look at the state. Costs no system call."""
+        page = self._page
+        if page is None:
+            return True
+        now = self._now()
+        page[L.MEMBER_LAST_POLL] = now
+        if now - self.directory.words.item(L.GROUP_LOOKED_AROUND) >= _LOOK_AROUND_MS:
+            self._look_around(now)
+        looks: bool = page.item(L.MEMBER_LOOK) != self._seen
+        return looks
+
+    def look(self) -> Turn:
+        """Look at the state, and take what can be taken, unless something has to be given up first."""
+        with self.directory.locked() as state:
+            return self._advance(state, changed=False)
+
+    def give_up(self) -> Turn:
+        """Give up what `look` said, which the caller has stopped reading; take what can be taken."""
+        with self.directory.locked() as state:
+            if self.member_id in state.members:
+                self.owned -= state.revoke(self.member_id)
+            return self._advance(state, changed=True)
+
+    def _advance(self, state: GroupState, *, changed: bool) -> Turn:
+        page = self._page
+        assert page is not None
+        self._seen = page.item(L.MEMBER_LOOK)
+        if self.member_id not in state.members:
+            self.directory.remove_member(self.member_id)
+            self._forget()
+            if changed or state.strangers:
+                self._write_without_stranger(state)
+            return Turn(lost=True)
+        if state.is_unassigned:
+            self._rebalance(state)
+            changed = True
+        to_revoke = state.to_revoke(self.member_id)
+        taken = _NOTHING
+        if not to_revoke:
+            behind = state.members[self.member_id].generation != state.generation
+            state.revoke(self.member_id)  # which says so, where all have to give up something first
+            taken = state.take(self.member_id)
+            changed = changed or behind or bool(taken)
+        if changed:
+            self.directory.write(state)
+            self._seen = page.item(L.MEMBER_LOOK)
+        self.generation, self.owned = state.generation, state.members[self.member_id].owned
+        return Turn(False, to_revoke, taken)
+
+    def _write_without_stranger(self, state: GroupState) -> None:
+        state.strangers -= {self.member_id}
+        self.directory.write(state)
+
+    def update(self, topics: Collection[str]) -> None:
+        """Say which topics to read from now on; rebalance if that, or their partitions, have changed."""
+        wanted = tuple(sorted(topics))
+        with self.directory.locked() as state:
+            member = state.members.get(self.member_id)
+            if member is None:
+                return
+            counts = self._partition_counts(_topics_of(state) | set(wanted))
+            if member.topics != wanted or counts != state.partition_counts:
+                member.topics = wanted
+                self._rebalance(state)
+                self.directory.write(state)
+
+    def word(self) -> Word:
+        """Return what to sleep on: it changes when the member has to look."""
+        assert self._page is not None
+        return Word(self._page, L.MEMBER_LOOK, self._seen)
+
+    def longest_sleep(self) -> float:
+        """Return for how many seconds a waiting member may sleep, so that someone looks around often enough."""
+        members = max(1, self.directory.words.item(L.GROUP_MEMBERS) // 2)
+        return min(members * _LOOK_AROUND_MS / 1000, _LONGEST_SLEEP)
+
+    # --- looking after the others ---
+
+    def _look_around(self, now: int) -> None:
+        self.directory.words[L.GROUP_LOOKED_AROUND] = now
+        version = self.directory.words.item(L.GROUP_VERSION)
+        if self._known[0] != version:
+            self._known = version, self.directory.peek()
+        known = self._known[1]
+        if known is not None and not self._is_someone_gone(known):
+            return
+        with self.directory.locked() as state:
+            if self._remove_gone(state):
+                self._rebalance(state)
+            self.directory.write(state)  # also one that was damaged, and is made anew now
+
+    def _is_someone_gone(self, state: GroupState) -> bool:
+        others = [member for member in state.members.values() if member.member_id != self.member_id]
+        return any(map(self._is_over, others)) or any(map(self._is_stranger_gone, state.strangers))
+
+    def _is_over(self, member: Member) -> bool:
+        """Tell whether something has to be done about this member: it died, hangs, or has been gone for too long."""
+        if member.gone_at is not None:
+            return self._clock.time() * 1000 - member.gone_at >= member.session_timeout_ms
+        return not self.directory.is_alive(member.member_id) or self._hangs(member)
+
+    def _hangs(self, member: Member) -> bool:
+        last_poll = self.directory.last_poll(member.member_id)
+        return last_poll is None or self._now() - last_poll > member.max_poll_interval_ms
+
+    def _is_stranger_gone(self, member_id: str) -> bool:
+        last_poll = self.directory.last_poll(member_id)
+        hangs = last_poll is None or self._now() - last_poll > self._settings.max_poll_interval_ms
+        return hangs or not self.directory.is_alive(member_id)
+
+    def _remove_gone(self, state: GroupState) -> bool:
+        """Take out who died or hangs, and tell it; tell whether that calls for a rebalance."""
+        gone = []
+        for member in state.members.values():
+            if member.member_id == self.member_id or not self._is_over(member):
+                continue
+            died = member.gone_at is None and not self.directory.is_alive(member.member_id)
+            if died and member.instance_id is not None:
+                state.mark_gone(member.member_id, int(self._clock.time() * 1000))
+            else:
+                gone.append(member.member_id)
+        strangers = frozenset(filter(self._is_stranger_gone, state.strangers))
+        state.strangers -= strangers
+        self.directory.notify(gone)
+        for member_id in [*gone, *strangers]:
+            self.directory.remove_member(member_id)
+        return state.remove(gone) or bool(strangers)
+
+    def _remove_strays(self, state: GroupState) -> None:
+        """Remove the pages of members that died before they joined, or whose state was lost."""
+        for member_id in self.directory.member_files():
+            known = member_id in state.members or member_id in state.strangers
+            if not known and not self.directory.is_alive(member_id):
+                self.directory.remove_member(member_id)
+
+    # --- rebalancing ---
+
+    def _choose(self, state: GroupState, joining: Member | None = None) -> str:
+        preferences = {member_id: member.strategies for member_id, member in state.members.items()}
+        if joining is not None:
+            preferences[joining.member_id] = joining.strategies
+        return choose(preferences, group=self.directory.group)
+
+    def _rebalance(self, state: GroupState) -> None:
+        if not state.members:
+            state.generation += 1
+            state.strategy, state.partition_counts = "", {}
+            return
+        name = self._choose(state)
+        assignor = self._settings.assignors.get(name) or BUILT_IN.get(name)
+        if assignor is None:  # who leaves need not know the assignor of those who stay
+            state.is_unassigned = True
+        else:
+            state.rebalance(assignor, self._partition_counts(_topics_of(state)))
+
+    # --- committing ---
+
+    def commit(self, partitions: Collection[TopicPartition], write: Callable[[], None]) -> None:
+        """Call ``write`` while these partitions are surely this member's.
+
+        Raises FencedMemberError when the group goes on without this member, and CommitFailedError when a partition is
+        not its own (any more). Nothing was written then.
+        """
+        lock = self.directory.lock
+        try:
+            lock.acquire(shared=True)
+            page = self._page
+            owned = self.owned if page is not None and page.item(L.MEMBER_LOOK) == self._seen else self._really_owned()
+            if not owned.issuperset(partitions):
+                raise self._not_owned(set(partitions) - owned)
+            write()
+        finally:
+            lock.release()
+
+    def _really_owned(self) -> Partitions:
+        state = self.directory.peek()
+        member = None if state is None or self._page is None else state.members.get(self.member_id)
+        if member is None:
+            raise FencedMemberError(
+                "the group goes on without this member", group=self.directory.group,
+                hint="nothing was committed; the next poll() joins again. Poll at least every max_poll_interval_ms",
+            )  # fmt: skip
+        return member.owned & self.owned
+
+    def _not_owned(self, partitions: set[TopicPartition]) -> CommitFailedError:
+        topic, partition = min(partitions)
+        return CommitFailedError(
+            "the partition is not assigned to this member", group=self.directory.group, topic=topic,
+            partition=partition, hint="nothing was committed; commit in on_partitions_revoked what was read until then",
+        )  # fmt: skip
+
+    def _now(self) -> int:
+        return int(self._clock.monotonic() * 1000)
+
+
+def _topics_of(state: GroupState) -> set[str]:
+    return {topic for member in state.members.values() for topic in member.topics}
+
+
+def _after_fork_in_child() -> None:
+    for membership in list(_every_membership):
+        membership.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,256 @@
+"""Committed offsets of all groups, in the internal topic ``__consumer_offsets``.
+
+The topic has as many partitions as Kafka's, and is created by the first commit. A group's commits are in one of its
+partitions, by the hash of the group's name. What a commit is worth is what an append to the log is worth: it survives
+the process at once, and a power cut when the log is flushed or closed, or some seconds later when the system writes
+back.
+
+Damage in the topic does not make the log guess: `OffsetTable` tells what is answered then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from eventlog.clock import Clock
+from eventlog.config import TopicConfig
+from eventlog.coordination.offset_partition import OffsetPartition
+from eventlog.coordination.offset_records import Committed, encode_key, encode_value, group_prefix, partition_of
+from eventlog.errors import CorruptSegmentError, InvalidRecordError, RecordTooLargeError, UnknownTopicError
+from eventlog.model import OffsetAndMetadata, TopicPartition
+from eventlog.quantities import whole
+from eventlog.topics.internal import OFFSETS_TOPIC
+from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.topic import Topic
+
+PARTITIONS = 50  # as Kafka's offsets.topic.num.partitions; a group's place depends on it, so it never changes
+_SEGMENT_BYTES = 100 * 2**20  # as Kafka's offsets.topic.segment.bytes
+MAX_METADATA_BYTES = 4096  # as Kafka's offset.metadata.max.bytes
+_MAX_EPOCH = 2**31 - 1
+
+_every_store: weakref.WeakSet[OffsetStore] = weakref.WeakSet()
+
+
+def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
+    """Return what a caller wants to commit, given as an offset or with metadata; its range is for the caller to check.
+
+    Raises InvalidRecordError for what is neither, and RecordTooLargeError for metadata over 4096 bytes.
+
+    >>> checked_offset(TopicPartition("orders", 0), 7)
+    OffsetAndMetadata(offset=7, metadata='', leader_epoch=None)
+    """
+    position = value if isinstance(value, OffsetAndMetadata) else OffsetAndMetadata(value)  # type: ignore[arg-type]
+    offset = whole(position.offset)
+    if offset is None:
+        raise _invalid(tp, f"offset {position.offset!r} is not a whole number")
+    _check_metadata(tp, position.metadata)
+    if position.leader_epoch is None:
+        return OffsetAndMetadata(offset, position.metadata)
+    epoch = whole(position.leader_epoch)
+    if epoch is None or not 0 <= epoch <= _MAX_EPOCH:
+        raise _invalid(tp, f"leader epoch {position.leader_epoch!r} is not possible")
+    return OffsetAndMetadata(offset, position.metadata, epoch)
+
+
+def _check_metadata(tp: TopicPartition, metadata: object) -> None:
+    if not isinstance(metadata, str):
+        raise _invalid(tp, f"metadata is {type(metadata).__name__}, not a text")
+    try:
+        size = len(metadata.encode())
+    except UnicodeEncodeError:
+        raise _invalid(tp, "metadata cannot be written as UTF-8") from None
+    if size > MAX_METADATA_BYTES:
+        raise RecordTooLargeError(
+            f"metadata of {size} bytes, and {MAX_METADATA_BYTES} are possible", topic=tp.topic, partition=tp.partition,
+            hint="keep it elsewhere, and commit where that is",
+        )  # fmt: skip
+
+
+def _invalid(tp: TopicPartition, reason: str) -> InvalidRecordError:
+    return InvalidRecordError(
+        reason, topic=tp.topic, partition=tp.partition,
+        hint="give the offset of the record to read next, or OffsetAndMetadata(offset, 'text', leader_epoch)",
+    )  # fmt: skip
+
+
+class OffsetStore:
+    """Writes and reads committed offsets. Safe for any number of threads, processes and forks.
+
+    What another process has committed is seen by the next call.
+    """
+
+    def __init__(self, registry: TopicRegistry, clock: Clock, retention_ms: int) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._time = clock.time
+        self._retention_ms = retention_ms
+        self._topic: Topic | None = None
+        self._partitions: dict[int, OffsetPartition] = {}
+        self._lock = threading.Lock()
+        _every_store.add(self)
+
+    # --- committing ---
+
+    def commit(self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Write the offsets, all or none; every process sees them when this returns.
+
+        Nothing is checked here but the group's name: see `checked_offset`. Raises InvalidGroupError, and what an append
+        raises: ReadOnlyLogError, LogFullError, StorageError.
+        """
+        if not offsets:
+            return
+        now_ms = int(self._time() * 1000)
+        keys = [encode_key(group, topic, partition) for topic, partition in offsets]
+        values = [encode_value(position, now_ms) for position in offsets.values()]
+        self._to_write(group).commit(keys, values, now_ms)
+
+    def delete(self, group: str, partitions: Iterable[TopicPartition] | None = None) -> None:
+        """Forget what the group committed, for these partitions or for all, all or none."""
+        if partitions is None:
+            partitions = self._partitions_of(group)
+        keys = [encode_key(group, topic, partition) for topic, partition in dict.fromkeys(partitions)]
+        if keys:
+            self._to_write(group).commit(keys, [None] * len(keys), int(self._time() * 1000))
+
+    def _partitions_of(self, group: str) -> list[TopicPartition]:
+        found = self._to_read(group)
+        if found is None:
+            return []
+        with found.table() as table:
+            return table.partitions(group)
+
+    # --- asking ---
+
+    def committed(
+        self, group: str, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """Return what the group committed last for each partition; None for nothing.
+
+        Raises CorruptSegmentError when damage may have taken a newer commit, or the only one. It has not for what the
+        group committed or deleted since: who commits anew, for each partition, goes on.
+        """
+        found = self._to_read(group)
+        if found is None:
+            return dict.fromkeys(partitions)
+        with found.table() as table:
+            commits = [(tp, table.committed(group, tp)) for tp in partitions]
+        return {tp: None if commit is None else commit.position for tp, commit in commits}
+
+    def all_committed(self, group: str) -> dict[TopicPartition, Committed]:
+        """Return all that the group committed, with the times. Raises CorruptSegmentError as `committed` does."""
+        found = self._to_read(group)
+        if found is None:
+            return {}
+        with found.table() as table:
+            return table.all_committed(group)
+
+    def groups(self) -> list[str]:
+        """Return every group that has committed offsets, sorted."""
+        groups: list[str] = []
+        for partition in self._all():
+            with partition.table() as table:
+                groups += table.groups()
+        return sorted(groups)
+
+    # --- expiry ---
+
+    def stale_groups(self) -> list[str]:
+        """Return the groups whose last commit, of any partition, is older than the retention.
+
+        KIP-211 counts from when the group lost its last member, which cannot be before its last commit. So what is
+        not older stays; what is older may still be in use, and whoever expires it makes sure of that. A group whose
+        commits may be lost in damage is never stale.
+        """
+        oldest = int(self._time() * 1000) - self._retention_ms
+        stale: list[str] = []
+        for partition in self._all():
+            with partition.table() as table:
+                for group in table.groups():
+                    try:
+                        commits = table.all_committed(group)
+                    except CorruptSegmentError:
+                        continue
+                    if all(commit.timestamp_ms < oldest for commit in commits.values()):
+                        stale.append(group)
+        return sorted(stale)
+
+    def expire(self, is_dead: Callable[[str], bool]) -> list[str]:
+        """Forget the offsets of stale groups that ``is_dead`` says have no members; return those groups.
+
+        A commit between its answer and the deletion would be forgotten with the others: to exclude that, go through
+        `stale_groups` and `delete` each while holding the lock that commits of its members take.
+        """
+        expired = [group for group in self.stale_groups() if is_dead(group)]
+        for group in expired:
+            self.delete(group)
+        return expired
+
+    # --- the topic ---
+
+    @property
+    def replayed(self) -> int:
+        """How many batches were read from the log so far, to learn what others committed."""
+        return sum(partition.replayed for partition in list(self._partitions.values()))
+
+    def _to_write(self, group: str) -> OffsetPartition:
+        try:
+            topic = self._registry.get(OFFSETS_TOPIC)
+        except UnknownTopicError:
+            config = TopicConfig(segment_bytes=_SEGMENT_BYTES)
+            topic = self._registry.create(OFFSETS_TOPIC, PARTITIONS, config, exist_ok=True)
+        return self._partition(topic, partition_of(group, PARTITIONS))
+
+    def _to_read(self, group: str) -> OffsetPartition | None:
+        """Return the group's partition, or None when nothing was ever committed there; nothing is created."""
+        group_prefix(group)  # which refuses what is no name
+        try:
+            topic = self._registry.get(OFFSETS_TOPIC)
+        except UnknownTopicError:
+            return None
+        partition = self._partition(topic, partition_of(group, PARTITIONS))
+        return partition if partition.exists() else None
+
+    def _all(self) -> Iterator[OffsetPartition]:
+        try:
+            topic = self._registry.get(OFFSETS_TOPIC)
+        except UnknownTopicError:
+            return
+        for number in range(PARTITIONS):
+            partition = self._partition(topic, number)
+            if partition.exists():
+                yield partition
+
+    def _partition(self, topic: Topic, number: int) -> OffsetPartition:
+        if topic is self._topic:
+            found = self._partitions.get(number)
+            if found is not None:
+                return found
+        with self._lock:
+            if topic is not self._topic:
+                self._partitions = {}
+                self._topic = topic  # last: who finds it here finds its partitions
+            if number not in self._partitions:
+                self._partitions[number] = OffsetPartition(topic, number)
+            return self._partitions[number]
+
+    def after_fork(self) -> None:
+        """Start with free locks in a forked child."""
+        self._lock = threading.Lock()
+        self._topic, self._partitions = None, {}
+
+    def check(self) -> None:
+        """Raise AssertionError unless the invariants of what is known here hold."""
+        for partition in self._all():
+            with partition.table() as table:
+                table.check()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_every_store):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,1 @@
+"""Floor 8: what goes on in a log, for those who look after it."""

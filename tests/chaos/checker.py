@@ -1,0 +1,162 @@
+"""Checks the histories of a group's members. Knows nothing of how groups work, only what they promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Event = list[Any]  # time in ns, what happened, details
+
+
+class History(NamedTuple):
+    """One member's process: what it wrote down, when it ended, and when it was stopped (from, to), all in ns."""
+
+    name: str
+    events: list[Event]
+    ended: int
+    stops: list[tuple[int, int]]
+
+
+class Ownership(NamedTuple):
+    """From ``start`` to ``end`` a member had a partition, as far as it knew."""
+
+    partition: int
+    start: int
+    end: int
+    member: str
+
+
+def read_journal(path: Path) -> list[Event]:
+    """Return the events of a journal; the last line may be torn."""
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("]")]
+
+
+def ownerships(history: History) -> Iterator[Ownership]:
+    """Yield what the member had, and when."""
+    held: dict[int, int] = {}
+    for time, event, *details in history.events:
+        if event == "assigned":
+            held.update({partition: time for partition, _ in details[0]})
+        elif event in ("revoked", "lost"):
+            for partition in details[0]:
+                start = held.pop(partition)
+                yield Ownership(partition, start, time, history.name)
+    for partition, start in held.items():
+        yield Ownership(partition, start, history.ended, history.name)
+
+
+def double_owners(histories: list[History], interval: int) -> list[str]:
+    """Return where two live members had one partition at one time; one that hung for ``interval`` ns is not live.
+
+    Whoever waits for a lock of a stopped process hangs too: no stop of that length counts for any member.
+    """
+    stops = [stop for history in histories for stop in history.stops if stop[1] - stop[0] > interval * 0.9]
+    found = []
+    by_partition: dict[int, list[Ownership]] = {}
+    for history in histories:
+        for owned in ownerships(history):
+            by_partition.setdefault(owned.partition, []).append(owned)
+    for owned in by_partition.values():
+        owned.sort(key=lambda one: one.start)
+        for place, before in enumerate(owned):
+            for after in owned[place + 1 :]:
+                hung = any(
+                    stopped + interval * 0.9 <= after.start <= continued + interval for stopped, continued in stops
+                )
+                if after.start < before.end and not hung:
+                    found.append(f"{before.member} and {after.member} both have partition {after.partition}")
+    return found
+
+
+def stale_reads(histories: Iterable[History]) -> list[str]:
+    """Return polls that returned records of a partition which the member did not have when the poll ended."""
+    found = []
+    for history in histories:
+        held: set[int] = set()
+        for _, event, *details in history.events:
+            if event == "assigned":
+                held |= {partition for partition, _ in details[0]}
+            elif event in ("revoked", "lost"):
+                held -= set(details[0])
+            elif event == "read" and details[0] not in held:
+                found.append(f"{history.name} reads partition {details[0]}, which it has not")
+    return found
+
+
+def gaps_and_repeats(histories: Iterable[History]) -> list[str]:
+    """Return where a member, while it had a partition, left a record out or read one twice."""
+    found = []
+    for history in histories:
+        place: dict[int, int] = {}
+        for _, event, *details in history.events:
+            if event == "assigned":
+                place.update(dict(details[0]))
+            elif event == "read":
+                partition, first, last, count, _ = details
+                if first != place.get(partition) or last - first + 1 != count:
+                    found.append(f"{history.name} reads {first} to {last} of {partition} at {place.get(partition)}")
+                place[partition] = last + 1
+    return found
+
+
+def unread(histories: Iterable[History], ends: dict[int, int]) -> list[str]:
+    """Return records that nobody has read."""
+    read: dict[int, list[tuple[int, int]]] = {}
+    for history in histories:
+        for _, event, *details in history.events:
+            if event == "read":
+                read.setdefault(details[0], []).append((details[1], details[2]))
+    found = []
+    for partition, end in ends.items():
+        reached = 0
+        for first, last in sorted(read.get(partition, [])):
+            if first > reached:
+                break
+            reached = max(reached, last + 1)
+        if reached < end:
+            found.append(f"nobody reads offset {reached} of partition {partition}, which ends at {end}")
+    return found
+
+
+def backward_commits(commits: list[tuple[int, int]]) -> list[str]:
+    """Return commits that go backwards. ``commits`` are (partition, offset) in the order of the log."""
+    found = []
+    last: dict[int, int] = {}
+    for partition, offset in commits:
+        if offset < last.get(partition, 0):
+            found.append(f"the commit of partition {partition} goes back from {last[partition]} to {offset}")
+        last[partition] = offset
+    return found
+
+
+def unowned(histories: list[History], partitions: int, bound: int) -> list[str]:
+    """Return where a partition belonged to nobody for longer than ``bound`` ns, while a member was there all along.
+
+    Time in which any process was stopped does not count: it may have been stopped while it held a lock.
+    """
+    stops = sorted(stop for history in histories for stop in history.stops)
+    spans: dict[int, list[tuple[int, int]]] = {partition: [] for partition in range(partitions)}
+    for history in histories:
+        for owned in ownerships(history):
+            spans[owned.partition].append((owned.start, owned.end))
+    found = []
+    for partition, owned in spans.items():
+        reached = None
+        for start, end in sorted(owned):
+            if reached is not None and start - reached - _stopped(stops, reached, start) > bound:
+                found.append(f"partition {partition} has no owner for {(start - reached) / 1e9:.1f} s")
+            reached = end if reached is None else max(reached, end)
+    return found
+
+
+def _stopped(stops: list[tuple[int, int]], start: int, end: int) -> int:
+    """Return for how long, between the two times, at least one process was stopped."""
+    total, reached = 0, start
+    for stopped, continued in stops:
+        first, last = max(stopped, reached), min(continued, end)
+        if last > first:
+            total += last - first
+            reached = last
+    return total
