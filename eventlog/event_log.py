@@ -162,6 +162,7 @@ class EventLog:
 
     def _group_directory(self, group: str) -> GroupDirectory:
         self._registry.refuse_readonly()
+        self._groups.expire()
         return GroupDirectory(self._context.fs, self.path, group)
 
     # --- groups ---

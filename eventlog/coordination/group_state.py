@@ -150,8 +150,9 @@ class GroupState:
 
     def is_settled(self) -> bool:
         """Tell whether every member has exactly what it should have."""
-        present = (member for member in self.members.values() if member.gone_at is None)
-        return not self.strangers and not self.is_unassigned and all(member.owned == member.target for member in present)
+        if self.strangers or self.is_unassigned:
+            return False
+        return all(member.owned == member.target for member in self.members.values() if member.gone_at is None)
 
     def _all_gave_up(self) -> bool:
         return all(

@@ -38,6 +38,8 @@ from eventlog.topics.registry import TopicRegistry
 
 _LOOKS = 20  # at a state that changes all the time; the last one is taken as it is
 
+_EXPIRY_INTERVAL = 600.0  # seconds: Kafka's offsets.retention.check.interval.ms
+
 
 class GroupMonitor:
     """The groups of one log, as `EventLog` shows them."""
@@ -48,6 +50,7 @@ class GroupMonitor:
         self._registry = registry
         self._offsets = offsets
         self._clock = clock
+        self._next_expiry = clock.monotonic()
 
     # --- looking ---
 
@@ -160,6 +163,16 @@ class GroupMonitor:
                     directory.remove_member(member_id)
         finally:
             directory.close()
+
+    def expire(self) -> None:
+        """Delete groups without members whose last commit is older than the retention; at most every ten minutes."""
+        now = self._clock.monotonic()
+        if now < self._next_expiry:
+            return
+        self._next_expiry = now + _EXPIRY_INTERVAL
+        for group in self._offsets.stale_groups():
+            with contextlib.suppress(GroupNotEmptyError, UnknownGroupError):
+                self.delete(group)  # under the lock that its commits take
 
     def _refuse_members(self, directory: GroupDirectory) -> None:
         alive = self._alive(directory)
