@@ -9,7 +9,7 @@ from random import Random
 import attrs
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog.coordination.assignors.assignor import Assignment, Assignor, MemberSubscription
@@ -49,7 +49,25 @@ def groups(draw: st.DrawFn, *, equal: bool | None = None) -> Group:
     return counts, members
 
 
-any_group = st.one_of(groups(), groups(equal=True))
+@st.composite
+def owners(draw: st.DrawFn) -> Group:
+    """A group whose members subscribed to different topics and own, without contradiction, nearly all of them."""
+    counts = draw(st.dictionaries(st.sampled_from(TOPICS), st.integers(1, 7), min_size=2))
+    wanted = st.lists(st.sampled_from(sorted(counts)), unique=True, min_size=1)
+    topics = draw(st.lists(wanted, min_size=2, max_size=6))
+    owned: list[list[TopicPartition]] = [[] for _ in topics]
+    for tp in (TopicPartition(topic, number) for topic in sorted(counts) for number in range(counts[topic])):
+        readers = [had for had, mine in zip(owned, topics, strict=True) if tp.topic in mine]
+        if readers and draw(st.integers(0, 4)):
+            draw(st.sampled_from(readers)).append(tp)
+    members = {
+        f"m{number}": MemberSubscription(tuple(mine), tuple(had), generation=1)
+        for number, (mine, had) in enumerate(zip(topics, owned, strict=True))
+    }
+    return counts, members
+
+
+any_group = st.one_of(groups(), groups(equal=True), owners())
 
 
 def existing(counts: Mapping[str, int], member: MemberSubscription) -> set[TopicPartition]:
@@ -209,6 +227,7 @@ def test_equal_members_keep_as_much_as_balance_allows(assignor: Assignor, group:
 
 
 @STICKY
+@settings(max_examples=400)
 @given(group=any_group)
 def test_nobody_loses_a_partition_of_a_topic_and_gets_another_one(assignor: Assignor, group: Group) -> None:
     """Partitions of one topic are alike for balance: who gives one up gets none of that topic."""

@@ -271,6 +271,26 @@ def test_a_balanced_assignment_stays_though_a_chain_of_moves_would_level_it(assi
     assert shares(assignor, counts, members) == {"c1": "t1-0", "c2": "t2-0 t3-0", "c3": "t4-0 t5-0 t6-0"}
 
 
+def test_partitions_of_one_topic_are_not_exchanged(assignor: StickyAssignor) -> None:
+    """Where a member gives up a partition and another gets in its stead one of the same topic, both stay as they are.
+
+    The free t1-2 goes to c1 at first, which then has too much and would give up t1-0 of its own.
+    """
+    members = {"c0": member("t2"), "c1": member("t0 t1 t2", "t1-0 t1-1"), "c2": member("t0 t1 t2", "t2-0")}
+    assert shares(assignor, {"t0": 1, "t1": 3, "t2": 1}, members) == {
+        "c0": "t2-0",
+        "c1": "t1-0 t1-1",
+        "c2": "t0-0 t1-2",
+    }
+
+
+def test_what_nobody_owned_moves_first(assignor: StickyAssignor) -> None:
+    """Balance is sought among the free partitions before anything is taken from its owner."""
+    members = {"c0": member("t0 t1", "t0-0 t0-2"), "c1": member("t0 t1"), "c2": member("t1"), "c3": member("t0")}
+    found = shares(assignor, {"t0": 3, "t1": 2}, members)
+    assert found["c0"] == "t0-0 t0-2"
+
+
 def test_a_member_that_subscribes_to_more_takes_its_part(assignor: StickyAssignor) -> None:
     """A member without topics that subscribes to one takes a partition of it if that is fairer."""
     counts = {f"t{number}": 1 for number in range(1, 5)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from itertools import groupby
+from operator import attrgetter
 
 from eventlog.coordination.assignors.assignor import Assignment
 from eventlog.coordination.assignors.loads import Loads
@@ -30,7 +33,7 @@ def share(
     balance.place(free)
     balance.level(free)  # first by what moves anyway
     balance.level(partitions)
-    balance.bring_home()
+    balance.bring_home(partitions)
     return balance.shares(partitions)
 
 
@@ -83,30 +86,34 @@ class _Balance:
         self._loads.change(taker, +1)
         return True
 
-    def bring_home(self) -> None:
-        """Swap partitions of one topic until no member lacks one of its own while it holds another's.
+    def bring_home(self, partitions: Iterable[TopicPartition]) -> None:
+        """Exchange partitions of one topic until no member lacks one of its own while it holds another's.
 
-        Loads stay as they are. Kafka has the same aim for pairs of members (``PartitionMovements``). One round is
-        enough: a swap gives no member more guests than it had.
+        Loads stay as they are. Kafka has the same aim for pairs of members (``PartitionMovements``).
         """
-        guests = self._guests()
-        for tp, home in self._homes.items():
-            holder, lodgers = self._holders[tp], guests.get((tp.topic, home))
-            if holder == home or not lodgers:
-                continue
-            other = lodgers.pop()
-            self._holders[tp], self._holders[other] = home, holder
-            guests[tp.topic, holder].remove(tp)
-            if self._homes.get(other) != holder:
-                guests[tp.topic, holder].append(other)
+        for _, of_topic in groupby(partitions, key=attrgetter("topic")):
+            self._bring_home(list(of_topic))
 
-    def _guests(self) -> dict[tuple[str, int], list[TopicPartition]]:
-        """Return what each member holds and did not own, by topic and member."""
-        found: dict[tuple[str, int], list[TopicPartition]] = {}
-        for tp, holder in self._holders.items():
-            if self._homes.get(tp) != holder:
-                found.setdefault((tp.topic, holder), []).append(tp)
-        return found
+    def _bring_home(self, tps: list[TopicPartition]) -> None:
+        away = [tp for tp in tps if self._homes.get(tp) != self._holders[tp]]
+        room = Counter(self._holders[tp] for tp in away)
+        away = self._enter(away, self._homes, room)
+        away = self._enter(away, self._holders, room)
+        self._holders.update(zip(away, room.elements(), strict=True))
+
+    def _enter(
+        self, tps: list[TopicPartition], wanted: Mapping[TopicPartition, int], room: Counter[int]
+    ) -> list[TopicPartition]:
+        """Let each partition's wanted member hold it if there is room; return those for which there was none."""
+        left = []
+        for tp in tps:
+            member = wanted.get(tp)
+            if member is None or not room[member]:
+                left.append(tp)
+                continue
+            room[member] -= 1
+            self._holders[tp] = member
+        return left
 
     def shares(self, partitions: Iterable[TopicPartition]) -> Assignment:
         """Return each member's partitions, in the order of ``partitions``."""
