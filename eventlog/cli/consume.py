@@ -29,7 +29,8 @@ _RECORDS_A_POLL = 5000
 @click.argument("topic")
 @click.option(
     "--from", "start", default="beginning", show_default=True, metavar="beginning|end|OFFSET|TIMESTAMP",
-    help="Where to start; a timestamp is ISO 8601, in local time unless it has an offset: 2024-05-01T12:00:00Z.",
+    help="Where to start; a timestamp is ISO 8601, in local time unless it has an offset: 2024-05-01T12:00:00Z. "
+    "With --group, only in partitions for which the group has committed nothing.",
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Wait for new records at the end, until interrupted.")
 @click.option(
@@ -39,7 +40,7 @@ _RECORDS_A_POLL = 5000
 )  # fmt: skip
 @click.option(
     "--group", metavar="G",
-    help="Read as a member of this group, and commit what was printed; --from is for partitions without a commit.",
+    help="Read this member's share of the partitions, from where the group is, and commit what was printed.",
 )  # fmt: skip
 @click.option("--max", "limit", metavar="N", type=click.IntRange(min=0), help="Stop after N records.")
 @click.option("--partition", metavar="P", type=click.IntRange(min=0), help="Read this partition only.")
@@ -152,6 +153,8 @@ def _start(text: str) -> Start:
 
 def _at_offset(offset: int) -> Start:
     def places(consumer: Consumer, partitions: list[TopicPartition]) -> Places:
+        if len(partitions) == 1:
+            return {partitions[0]: offset}
         ends = consumer.end_offsets(partitions)
         if offset > max(ends.values()):
             raise OffsetOutOfRangeError(

@@ -1,6 +1,7 @@
 """``eventlog consume --group``: reads as a member of a group, and commits what was printed.
 
-Printed first, committed then: who is killed in between prints those records again, and none is left out.
+Printed first, committed then: who is killed in between prints those records again, and none is left out. Where the
+group has committed nothing yet, the start is committed at once: what comes after it is not passed by either.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class _Starter(RebalanceListener):
     def on_partitions_assigned(self, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
             if self._consumer.committed(tp) is None:
-                self._consumer.seek(tp, self._starts.get(tp, 0))  # 0: the partition is newer than this command
+                start = self._starts.get(tp, 0)  # 0: the partition is newer than this command
+                self._consumer.seek(tp, start)
+                self._consumer.commit({tp: start})
 
 
 class GroupReading:
