@@ -7,6 +7,7 @@ that deals with a partition's files, which also falls between two stores into a 
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -23,8 +24,10 @@ import harness
 from harness import Pipe, child, kill_self, record, run, status_of
 
 import eventlog
+from eventlog.coordination.offset_store import OffsetStore
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.filenames import DELETED, STAGED, segment_name
+from eventlog.model import TopicPartition
 
 Acknowledge = Callable[[object], None]
 
@@ -213,6 +216,65 @@ class Recover(TakeOver):
     accompanied = False
 
 
+class CommitOffsets(Scenario):
+    """Commit offsets, the first of all: their topic appears, and the group's partition."""
+
+    before = 0
+    count = 6
+    places = TopicPartition("orders", 0), TopicPartition("orders", 1)
+
+    def prepare(self, path: str) -> None:
+        with eventlog.open(path) as log:
+            store = self.store(log)
+            for number in range(self.before):
+                self.commit(store, number)
+
+    def work(self, path: str, acknowledge: Acknowledge) -> None:
+        with self.open(path) as log:
+            store = self.store(log)
+            for number in range(self.before, self.before + self.count):
+                self.commit(store, number)
+                acknowledge(number)
+
+    def check(self, path: str, acknowledged: list[object]) -> None:
+        least = self.before + len(acknowledged) - 1
+        with eventlog.open(path) as log:
+            store = self.store(log)
+            found = [commit and commit.offset for commit in store.committed("billing", self.places).values()]
+            assert found in ([number if number >= 0 else None] * 2 for number in (least, least + 1)), found
+            assert store.replayed <= 1001
+            self.commit(store, 7000)
+            harness.check_clean(log)
+        check_no_leftovers(path)
+        with eventlog.open(path) as log:
+            assert [commit.offset for commit in self.store(log).committed("billing", self.places).values()] == [
+                7000
+            ] * 2
+
+    def store(self, log: eventlog.EventLog) -> OffsetStore:
+        """Return the log's committed offsets."""
+        return OffsetStore(log._registry, log._context.clock, 1000)
+
+    def commit(self, store: OffsetStore, offset: int) -> None:
+        """Commit for both partitions, or for none."""
+        store.commit("billing", dict.fromkeys(self.places, eventlog.OffsetAndMetadata(offset)))
+
+
+class CommitThousandth(CommitOffsets):
+    """Commit offsets until a snapshot is written, and some more."""
+
+    before = 498  # of two records each: the third one from here on makes more than a thousand
+
+    def prepare(self, path: str) -> None:
+        super().prepare(path)
+        assert not glob.glob(os.path.join(path, "topics", "__consumer_offsets", "*", "snapshot"))
+
+    def check(self, path: str, acknowledged: list[object]) -> None:
+        if len(acknowledged) == self.count:
+            assert glob.glob(os.path.join(path, "topics", "__consumer_offsets", "*", "snapshot"))
+        super().check(path, acknowledged)
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     "create_log": CreateLog,
     "create_topic": CreateTopic,
@@ -221,6 +283,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "append_accompanied": AppendAccompanied,
     "take_over": TakeOver,
     "recover": Recover,
+    "commit_offsets": CommitOffsets,
+    "commit_thousandth": CommitThousandth,
 }
 
 

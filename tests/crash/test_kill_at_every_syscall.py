@@ -51,6 +51,8 @@ def _assert_survived(report: dict[str, Any], at_least: int) -> None:
         pytest.param("append_accompanied", 120, id="appending while another process has the log open"),
         pytest.param("take_over", 80, id="tidying up behind a writer that died"),
         pytest.param("recover", 100, id="recovering a log that nobody else has open"),
+        pytest.param("commit_offsets", 100, id="committing offsets for the first time"),
+        pytest.param("commit_thousandth", 80, id="committing offsets, and writing a snapshot of them"),
     ],
 )
 def test_killed_at_every_system_call(scenario: str, at_least: int) -> None:
@@ -59,7 +61,7 @@ def test_killed_at_every_system_call(scenario: str, at_least: int) -> None:
 
 
 @needs_strace
-@pytest.mark.parametrize("scenario", ["append", "append_accompanied", "take_over", "recover"])
+@pytest.mark.parametrize("scenario", ["append", "append_accompanied", "take_over", "recover", "commit_thousandth"])
 def test_killed_in_the_middle_of_every_write(scenario: str) -> None:
     """Killed with half of any write done, a process leaves a log that lost nothing."""
     _assert_survived(_drive(scenario, "tears", 1, 0), at_least=7)
