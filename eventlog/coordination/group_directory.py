@@ -45,7 +45,10 @@ def group_directory_name(group: object) -> str:
     """
     if not isinstance(group, str) or not group:
         raise InvalidGroupError(f"{group!r} is no group's name", group=group, hint="give a text, such as 'billing'")
-    name = quote(group, safe="").replace(".", "%2E")
+    try:
+        name = quote(group, safe="").replace(".", "%2E")
+    except UnicodeEncodeError as error:
+        raise InvalidGroupError(f"{group!r} cannot be written as UTF-8", group=group, hint="give a text") from error
     if len(name) > _LONGEST_NAME:
         raise InvalidGroupError("the group's name is too long", group=group, hint="use up to 255 letters and digits")
     return name
@@ -170,10 +173,15 @@ class GroupDirectory:
         return None if page is None else page.item(L.MEMBER_LAST_POLL)
 
     def notify(self, member_ids: Iterable[str]) -> None:
-        """Tell members to look at the state: awake ones with their next poll, sleeping ones now."""
+        """Tell members to look at the state: awake ones with their next poll, sleeping ones now.
+
+        Someone may have removed or damaged the page of one that lives: then all are told.
+        """
         for member_id in member_ids:
             page = self._page(member_id)
-            if page is not None:
+            if page is None:
+                self.words[L.GROUP_LOOK] += np.uint64(1)
+            else:
                 page[L.MEMBER_LOOK] += np.uint64(1)
                 wake(page, L.MEMBER_LOOK)
 
@@ -201,7 +209,8 @@ class GroupDirectory:
         try:
             self.lock.acquire(shared=True)
             state = self.peek()
-            if state is not None and any(map(self.is_alive, [*state.members, *state.strangers])):
+            members = self.member_files() if state is None else [*state.members, *state.strangers]
+            if any(map(self.is_alive, members)):
                 raise CommitFailedError(
                     "the group has members, and this consumer is none of them", group=self.group,
                     hint="subscribe() to be one, or use another group",

@@ -31,6 +31,7 @@ from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.assignors.choose import BUILT_IN, choose
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.group_state import GroupState, Member, Partitions
+from eventlog.coordination.liveness import Liveness
 from eventlog.errors import ClosedError, CommitFailedError, FencedInstanceIdError, FencedMemberError
 from eventlog.files.file_lock import FileLock
 from eventlog.files.notify import Word, Words
@@ -84,9 +85,11 @@ class Membership:
         self._settings = settings
         self._partition_counts = partition_counts
         self._clock = clock
+        self._liveness = Liveness(directory, clock)
         self._page: Words | None = None
         self._life: FileLock | None = None
         self._seen = 0  # the page's word when the state was looked at last
+        self._seen_by_all = 0  # the same of the word for all members
         self._known: tuple[int, GroupState | None] = -1, None  # a state, and the version of the group that it is of
         self.is_forked = False
         _every_membership.add(self)
@@ -106,28 +109,33 @@ class Membership:
         """
         self.refuse_forked()
         with self.directory.locked() as state:
-            self._remove_gone(state)
-            self._remove_strays(state)
+            gone = self._remove_gone(state)
             member = self._new_member(topics)
             before = None if member.instance_id is None else state.with_instance(member.instance_id)
             self._refuse_second_instance(before)
             self._choose(state, member)
             page, life = self.directory.create_member(member.member_id)
-            page[L.MEMBER_LAST_POLL] = self._now()
+            page[L.MEMBER_LAST_POLL] = self._liveness.now_ms()
             if before is not None:
                 state.replace(before.member_id, member)
-                self.directory.remove_member(before.member_id)
             else:
                 state.members[member.member_id] = member
-            if before is None or (before.topics, before.strategies) != (member.topics, member.strategies):
+            if before is None or self._differs(state, before, member):
                 self._rebalance(state)
             self._page, self._life, self.member_id = page, life, member.member_id
-            self._seen = page.item(L.MEMBER_LOOK)
-            return self._advance(state, changed=True)
+            turn = self._advance(state, changed=True)
+            self._remove_pages(state, gone)
+            return turn
+
+    def _differs(self, state: GroupState, before: Member, member: Member) -> bool:
+        """Tell whether a restarted static member calls for a rebalance: it wants others, or partitions were added."""
+        if (before.topics, before.strategies) != (member.topics, member.strategies):
+            return True
+        return self._partition_counts(_topics_of(state)) != state.partition_counts
 
     def _new_member(self, topics: Collection[str]) -> Member:
         settings = self._settings
-        name = quote(settings.client_id, safe="")[:_LONGEST_CLIENT_ID] or "consumer"
+        name = quote(settings.client_id, safe="", errors="replace")[:_LONGEST_CLIENT_ID] or "consumer"
         return Member(
             f"{name}-{uuid.uuid4()}", settings.client_id, socket.gethostname(), os.getpid(), tuple(sorted(topics)),
             tuple(settings.assignors), settings.session_timeout_ms, settings.max_poll_interval_ms, settings.instance_id,
@@ -187,12 +195,17 @@ class Membership:
         page = self._page
         if page is None:
             return True
-        now = self._now()
+        now = self._liveness.now_ms()
         page[L.MEMBER_LAST_POLL] = now
-        if now - self.directory.words.item(L.GROUP_LOOKED_AROUND) >= _LOOK_AROUND_MS:
+        words = self.directory.words
+        since = now - words.item(L.GROUP_LOOKED_AROUND)
+        if not 0 <= since < _LOOK_AROUND_MS:  # the clock begins anew when the machine does
             self._look_around(now)
-        looks: bool = page.item(L.MEMBER_LOOK) != self._seen
-        return looks
+        return self._has_to_look(page)
+
+    def _has_to_look(self, page: Words) -> bool:
+        for_all = self.directory.words.item(L.GROUP_LOOK)
+        return page.item(L.MEMBER_LOOK) != self._seen or for_all != self._seen_by_all
 
     def look(self) -> Turn:
         """Look at the state, and take what can be taken, unless something has to be given up first."""
@@ -209,7 +222,7 @@ class Membership:
     def _advance(self, state: GroupState, *, changed: bool) -> Turn:
         page = self._page
         assert page is not None
-        self._seen = page.item(L.MEMBER_LOOK)
+        self._note_look(page)
         if self.member_id not in state.members:
             self.directory.remove_member(self.member_id)
             self._forget()
@@ -228,9 +241,12 @@ class Membership:
             changed = changed or behind or bool(taken)
         if changed:
             self.directory.write(state)
-            self._seen = page.item(L.MEMBER_LOOK)
+            self._note_look(page)
         self.generation, self.owned = state.generation, state.members[self.member_id].owned
         return Turn(False, to_revoke, taken)
+
+    def _note_look(self, page: Words) -> None:
+        self._seen, self._seen_by_all = page.item(L.MEMBER_LOOK), self.directory.words.item(L.GROUP_LOOK)
 
     def _write_without_stranger(self, state: GroupState) -> None:
         state.strangers -= {self.member_id}
@@ -257,7 +273,7 @@ class Membership:
     def longest_sleep(self) -> float:
         """Return for how many seconds a waiting member may sleep, so that someone looks around often enough."""
         members = max(1, self.directory.words.item(L.GROUP_MEMBERS) // 2)
-        return min(members * _LOOK_AROUND_MS / 1000, _LONGEST_SLEEP)
+        return min(members * _LOOK_AROUND_MS / 1000, self._settings.max_poll_interval_ms / 2000, _LONGEST_SLEEP)
 
     # --- looking after the others ---
 
@@ -270,49 +286,42 @@ class Membership:
         if known is not None and not self._is_someone_gone(known):
             return
         with self.directory.locked() as state:
-            if self._remove_gone(state):
+            gone = self._remove_gone(state)
+            if gone:
                 self._rebalance(state)
             self.directory.write(state)  # also one that was damaged, and is made anew now
+            self._remove_pages(state, gone)
 
     def _is_someone_gone(self, state: GroupState) -> bool:
         others = [member for member in state.members.values() if member.member_id != self.member_id]
-        return any(map(self._is_over, others)) or any(map(self._is_stranger_gone, state.strangers))
-
-    def _is_over(self, member: Member) -> bool:
-        """Tell whether something has to be done about this member: it died, hangs, or has been gone for too long."""
-        if member.gone_at is not None:
-            return self._clock.time() * 1000 - member.gone_at >= member.session_timeout_ms
-        return not self.directory.is_alive(member.member_id) or self._hangs(member)
-
-    def _hangs(self, member: Member) -> bool:
-        last_poll = self.directory.last_poll(member.member_id)
-        return last_poll is None or self._now() - last_poll > member.max_poll_interval_ms
+        return any(map(self._liveness.is_over, others)) or any(map(self._is_stranger_gone, state.strangers))
 
     def _is_stranger_gone(self, member_id: str) -> bool:
-        last_poll = self.directory.last_poll(member_id)
-        hangs = last_poll is None or self._now() - last_poll > self._settings.max_poll_interval_ms
-        return hangs or not self.directory.is_alive(member_id)
+        return self._liveness.is_gone(member_id, self._settings.max_poll_interval_ms)
 
-    def _remove_gone(self, state: GroupState) -> bool:
-        """Take out who died or hangs, and tell it; tell whether that calls for a rebalance."""
+    def _remove_gone(self, state: GroupState) -> list[str]:
+        """Take out who died or hangs, tell it, and return it: if that is anybody, the caller rebalances."""
         gone = []
         for member in state.members.values():
-            if member.member_id == self.member_id or not self._is_over(member):
+            if member.member_id == self.member_id or not self._liveness.is_over(member):
                 continue
-            died = member.gone_at is None and not self.directory.is_alive(member.member_id)
-            if died and member.instance_id is not None:
+            if self._liveness.died(member) and member.instance_id is not None:
                 state.mark_gone(member.member_id, int(self._clock.time() * 1000))
             else:
                 gone.append(member.member_id)
         strangers = frozenset(filter(self._is_stranger_gone, state.strangers))
         state.strangers -= strangers
         self.directory.notify(gone)
-        for member_id in [*gone, *strangers]:
-            self.directory.remove_member(member_id)
-        return state.remove(gone) or bool(strangers)
+        state.remove(gone)
+        return [*gone, *strangers]
 
-    def _remove_strays(self, state: GroupState) -> None:
-        """Remove the pages of members that died before they joined, or whose state was lost."""
+    def _remove_pages(self, state: GroupState, gone: Iterable[str]) -> None:
+        """Remove the pages of who was taken out, and of members that died before they joined, or lost their state.
+
+        Once the state is written, not before: who is in it without a page could not be told that it was removed.
+        """
+        for member_id in gone:
+            self.directory.remove_member(member_id)
         for member_id in self.directory.member_files():
             known = member_id in state.members or member_id in state.strangers
             if not known and not self.directory.is_alive(member_id):
@@ -346,11 +355,14 @@ class Membership:
         Raises FencedMemberError when the group goes on without this member, and CommitFailedError when a partition is
         not its own (any more). Nothing was written then.
         """
+        self.refuse_forked()
+        if self._page is None:
+            self.directory.prepare()
         lock = self.directory.lock
         try:
             lock.acquire(shared=True)
             page = self._page
-            owned = self.owned if page is not None and page.item(L.MEMBER_LOOK) == self._seen else self._really_owned()
+            owned = self._really_owned() if page is None or self._has_to_look(page) else self.owned
             if not owned.issuperset(partitions):
                 raise self._not_owned(set(partitions) - owned)
             write()
@@ -373,9 +385,6 @@ class Membership:
             "the partition is not assigned to this member", group=self.directory.group, topic=topic,
             partition=partition, hint="nothing was committed; commit in on_partitions_revoked what was read until then",
         )  # fmt: skip
-
-    def _now(self) -> int:
-        return int(self._clock.monotonic() * 1000)
 
 
 def _topics_of(state: GroupState) -> set[str]:

@@ -102,8 +102,9 @@ CONTROL_SESSION, CONTROL_METADATA = 1, 2
 # --- groups -----------------------------------------------------------------------------------------------------
 
 GROUP_MAGIC = int.from_bytes(b"EVLGRUP1", "little")
-# Times are milliseconds of the machine's monotonic clock. The version changes with every change of the state.
-GROUP_GENERATION, GROUP_VERSION, GROUP_MEMBERS, GROUP_LOOKED_AROUND = 1, 2, 3, 4
+# Times are milliseconds of the machine's monotonic clock. The version changes with every change of the state. The last
+# word changes when all members should look at it, since one of them has no page that could tell it.
+GROUP_GENERATION, GROUP_VERSION, GROUP_MEMBERS, GROUP_LOOKED_AROUND, GROUP_LOOK = 1, 2, 3, 4, 5
 
 MEMBER_MAGIC = int.from_bytes(b"EVLMEMB1", "little")
 MEMBER_LAST_POLL, MEMBER_LOOK = 1, 2  # the time of its last poll; changes when it should look at the group's state
