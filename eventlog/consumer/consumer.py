@@ -13,7 +13,7 @@ from eventlog.consumer.consumer_metrics import ConsumerMetrics
 from eventlog.consumer.fetcher import Fetcher
 from eventlog.consumer.group_reader import GroupReader, group_reader
 from eventlog.consumer.partition_reader import PartitionReader
-from eventlog.consumer.rebalance_listener import RebalanceListener
+from eventlog.consumer.rebalance_listener import RebalanceListener, check_listener
 from eventlog.consumer.single_thread import Held, SingleThread
 from eventlog.consumer.subscription import Subscription, checked_partition, checked_partitions, partitions_text
 from eventlog.coordination.group_directory import GroupDirectory
@@ -95,12 +95,11 @@ class Consumer:
         """
         with self._single_thread():
             self._refuse_in_callback()
+            check_listener(listener, has_group=self._group is not None)
             self._subscription.subscribe(topics, pattern)
             if self._group is not None:
                 self._group.subscribed(listener)
                 return
-            if listener is not None:
-                raise IllegalStateError("a listener, but no group", hint="only groups rebalance: consumer(group=...)")
             self._fetcher.set_partitions((), self._make_reader)
             self._update(initial=True)
 
@@ -119,10 +118,12 @@ class Consumer:
         """Read nothing any more."""
         with self._single_thread():
             self._refuse_in_callback()
-            if self._group is not None:
-                self._group.leave()
-            self._subscription.unsubscribe()
-            self._fetcher.set_partitions((), self._make_reader)
+            try:
+                if self._group is not None:
+                    self._group.leave()
+            finally:
+                self._subscription.unsubscribe()
+                self._fetcher.set_partitions((), self._make_reader)
 
     def assignment(self) -> list[TopicPartition]:
         """Return the partitions that are read now."""
@@ -375,11 +376,10 @@ class Consumer:
         Harmless when closed already; records and batches that were returned stay valid. From another thread, a poll
         under way raises ClosedError first.
         """
-        if self._closed:
-            return
+        self._refuse_in_callback()
         self._closed = True
         self._fetcher.signal()
-        if self._group is not None:
+        if self._group is not None and not self._group.is_closed:  # also what an interrupt has left of an earlier call
             with self._thread.waiting():
                 self._group.close()
 

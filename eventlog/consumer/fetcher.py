@@ -36,6 +36,12 @@ class Fetcher:
         self.readers = {tp: kept.get(tp) or make(tp) for tp in partitions}
         self._turns = deque(self.readers.values())
 
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read these partitions no more."""
+        dropped = set(partitions)
+        self.readers = {tp: reader for tp, reader in self.readers.items() if tp not in dropped}
+        self._turns = deque(self.readers.values())
+
     def records(self, count: int) -> list[Record]:
         """Return up to ``count`` records, a batch's worth from each partition in turn."""
         found: list[Record] = []
@@ -53,7 +59,7 @@ class Fetcher:
                 turns.rotate(-1)
                 raise
         except BaseException:
-            self._give_back([(record.topic, record.partition, record.offset) for record in found])
+            self.give_back([(record.topic, record.partition, record.offset) for record in found])
             raise
         self.consumed += len(found)
         return found
@@ -77,12 +83,12 @@ class Fetcher:
                 turns.rotate(-1)
                 raise
         except BaseException:
-            self._give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
+            self.give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
             raise
         self.consumed += sum(map(len, found))
         return found
 
-    def _give_back(self, taken: list[tuple[str, int, int]]) -> None:
+    def give_back(self, taken: list[tuple[str, int, int]]) -> None:
         """After an interrupt: nobody has seen these offsets, so they are read again."""
         for topic, partition, offset in reversed(taken):
             self.readers[TopicPartition(topic, partition)].seek(offset)

@@ -16,7 +16,7 @@ from eventlog.consumer.subscription import Subscription
 from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.assignors.choose import resolve
 from eventlog.coordination.group_directory import GroupDirectory
-from eventlog.coordination.membership import MemberSettings, Membership
+from eventlog.coordination.membership import MemberSettings, Membership, Turn
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import InvalidConfigError
 from eventlog.files.notify import Word
@@ -85,6 +85,8 @@ class GroupReader:
         self._thread = thread
         self._seen_metadata = -1
         self._is_unfinished = False  # an interrupt, or an error, came in the middle of a rebalance
+        self._begun: frozenset[TopicPartition] = frozenset()  # positions are set, and the listener has been told
+        self._is_closed = False
 
     # --- inside a poll ---
 
@@ -105,14 +107,19 @@ class GroupReader:
     def _look_at_topics(self, metadata_version: int) -> None:
         if self.membership.is_member:
             self.membership.update(self._subscription.topics())
+            self._is_unfinished |= bool(self._made_anew())
         self._seen_metadata = metadata_version
+
+    def _made_anew(self) -> list[TopicPartition]:
+        """Return partitions whose topic was deleted: if they are still to be read, another one has its name."""
+        return [tp for tp, reader in self._fetcher.readers.items() if reader.is_of_deleted_topic()]
 
     def _rebalance(self) -> None:
         self._is_unfinished = True
         errors: list[Exception] = []
         membership = self.membership
         before = membership.generation
-        turn = membership.look() if membership.is_member else membership.join(self._subscription.topics())
+        turn = membership.look() if membership.is_member else Turn(lost=True)  # also when an interrupt hid the loss
         while turn.lost or turn.to_revoke:
             if turn.lost:
                 self._drop(self.listener.on_partitions_lost, list(self._fetcher.readers), errors)
@@ -121,7 +128,10 @@ class GroupReader:
                 self._revoke(turn.to_revoke, errors)
                 turn = membership.give_up()
         self.rebalances += membership.generation != before
-        self._begin(sorted(membership.owned - self._fetcher.readers.keys()), errors)
+        anew = self._made_anew()
+        self._drop(self.listener.on_partitions_lost, anew, errors)
+        begun = self._begun & self._fetcher.readers.keys()
+        self._begin(sorted(membership.owned - begun), frozenset(anew), errors)
         self._is_unfinished = False
         if errors:
             raise errors[0]
@@ -136,18 +146,24 @@ class GroupReader:
         self, tell: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition], errors: list[Exception]
     ) -> None:
         self._tell(tell, partitions, errors)
-        kept = [tp for tp in self._fetcher.readers if tp not in set(partitions)]
-        self._fetcher.set_partitions(kept, self._make_reader)
+        self._begun -= set(partitions)
+        self._fetcher.drop(partitions)
         self.committer.forget(partitions)
 
-    def _begin(self, partitions: list[TopicPartition], errors: list[Exception]) -> None:
+    def _begin(
+        self, partitions: list[TopicPartition], anew: Collection[TopicPartition], errors: list[Exception]
+    ) -> None:
         if not partitions:
             return
         committed = self.committer.committed(partitions)
         self._fetcher.set_partitions([*self._fetcher.readers, *partitions], self._make_reader)
         for tp in partitions:
-            self._start(self._fetcher.readers[tp], committed[tp])
+            if tp in anew:
+                self._fetcher.readers[tp].seek_to_beginning()  # what was committed was another topic's
+            else:
+                self._start(self._fetcher.readers[tp], committed[tp])
         self._tell(self.listener.on_partitions_assigned, partitions, errors)
+        self._begun |= set(partitions)  # last: who is interrupted begins them again
 
     def _start(self, reader: PartitionReader, committed: OffsetAndMetadata | None) -> None:
         if committed is not None:
@@ -165,7 +181,8 @@ class GroupReader:
     def assign(self) -> None:
         """Begin where the group has committed, with partitions that the caller chose."""
         readers = self._fetcher.readers
-        for tp, committed in self.committer.committed(list(readers)).items():
+        fresh = [tp for tp, reader in readers.items() if not reader.is_located]  # the others are read on where they are
+        for tp, committed in self.committer.committed(fresh).items():
             if committed is not None:
                 readers[tp].seek(committed.offset)
 
@@ -216,6 +233,12 @@ class GroupReader:
             self.leave()
         finally:
             self.membership.close()
+            self._is_closed = True
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether nothing is left to be done by `close`, as in a forked child."""
+        return self._is_closed or self.membership.is_forked
 
     # --- the caller's own code ---
 

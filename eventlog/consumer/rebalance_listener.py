@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventlog.errors import IllegalStateError, InvalidConfigError
 from eventlog.model import TopicPartition
 
 
@@ -21,3 +22,15 @@ class RebalanceListener:
     def on_partitions_lost(self, partitions: list[TopicPartition]) -> None:
         """These partitions are another member's already: it is too late to commit. By default as if revoked."""
         self.on_partitions_revoked(partitions)
+
+
+def check_listener(listener: object, *, has_group: bool) -> None:
+    """Raise InvalidConfigError for what is no listener, IllegalStateError for one that nobody would call."""
+    if listener is None:
+        return
+    if not isinstance(listener, RebalanceListener):
+        raise InvalidConfigError(
+            f"listener={listener!r} is not possible", hint="give an instance of a class that extends RebalanceListener"
+        )
+    if not has_group:
+        raise IllegalStateError("a listener, but no group", hint="only groups rebalance: consumer(group=...)")
