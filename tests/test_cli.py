@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 import eventlog
 from eventlog.cli.commands import commands
+from eventlog.cli.consume_group import GroupReading
 
 ROOT = Path(__file__).resolve().parents[1]
 APACHE = ROOT / "examples" / "loghub" / "Apache_2k.log"
@@ -417,6 +418,203 @@ def test_an_empty_log_lists_no_topic(log_path: Path) -> None:
     assert run("topics", log_path, "--json").stdout == ""
 
 
+# --- groups ---
+
+
+def member(log: eventlog.EventLog, **config: Any) -> eventlog.Consumer:
+    """A member of group g that has joined, and reads topic t from its beginning."""
+    consumer = log.consumer("t", group="g", auto_offset_reset="earliest", enable_auto_commit=False, **config)
+    consumer.poll(max_records=1)
+    return consumer
+
+
+def committed(log_path: Path, group: str = "g") -> dict[int, int | None]:
+    """What a group has committed for each partition, as the command line tells it."""
+    shown = json.loads(run("group", log_path, group, "--format", "json").stdout)
+    return {one["partition"]: one["current_offset"] for one in shown["partitions"]}
+
+
+def test_a_group_goes_on_where_it_was(log_path: Path) -> None:
+    """With --group each call prints what the ones before have not, and leaves the group when it ends."""
+    fill(log_path)
+    assert run("consume", log_path, "t", "--group", "g", "--max", 2).stdout_bytes == b"zero\none\n"
+    assert committed(log_path) == {0: 2}
+    assert run("consume", log_path, "t", "--group", "g").stdout_bytes == b"two\n"
+    assert run("consume", log_path, "t", "--group", "g").stdout_bytes == b""
+    assert run("consume", log_path, "t", "--group", "other", "--format", "%o,").stdout_bytes == b"0,1,2,"
+    shown = json.loads(run("group", log_path, "g", "--format", "json").stdout)
+    assert (shown["state"], shown["members"], shown["total_lag"]) == ("empty", [], 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "printed"), [("beginning", b"zero\none\ntwo\n"), ("1", b"one\ntwo\n"), ("end", b""), ("2001-01-01", None)]
+)
+def test_a_start_is_for_groups_that_have_committed_nothing(log_path: Path, start: str, printed: bytes | None) -> None:
+    """--from says where a new group begins, which is committed even if nothing is printed; later calls go on."""
+    fill(log_path)
+    first = run("consume", log_path, "t", "--group", "g", "--from", start).stdout_bytes
+    assert first == (b"zero\none\ntwo\n" if printed is None else printed)
+    assert committed(log_path) == {0: 3}
+    fill(log_path, b"three\n")
+    assert run("consume", log_path, "t", "--group", "g", "--from", start).stdout_bytes == b"three\n"
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_a_start_beyond_the_end_is_an_error_for_a_group_too(log_path: Path, partitions: int) -> None:
+    """--from past the end of every partition is refused with --group as without, and nothing is committed."""
+    fill(log_path, b"zero\none\ntwo\n", "--partitions", partitions)
+    assert "offset=4" in run("consume", log_path, "t", "--group", "g", "--from", "4", status=1).stderr
+    assert run("groups", log_path).stdout.splitlines()[1:] == []
+
+
+def test_a_member_prints_its_share(log_path: Path) -> None:
+    """Beside another member the command prints its share of the partitions, and hands it back when it ends."""
+    with eventlog.open(log_path) as log:
+        topic = log.create_topic("t", partitions=2)
+        for number in range(2):
+            topic.partitions[number].append([b"%d" % number])
+        other = member(log)
+        child = process("consume", log_path, "t", "--group", "g", "--format", "%p", stdout=subprocess.PIPE)
+        while child.poll() is None:  # the other one gives up what the command is to read
+            other.poll(timeout=0.02, max_records=1)
+        out, err, status = finish(child)
+        assert (out in (b"0", b"1"), err, status) == (True, b"", 0)
+        while len(other.assignment()) < 2:
+            other.poll(timeout=0.02, max_records=1)
+        committed_here = [other.committed(eventlog.TopicPartition("t", number)) for number in range(2)]
+        assert committed_here[int(out)] == eventlog.OffsetAndMetadata(1)
+        assert committed_here[1 - int(out)] is None
+
+
+def test_a_member_follows_and_leaves_when_interrupted(log_path: Path) -> None:
+    """With --follow records are committed as they are printed; Ctrl-C leaves the group at once, without a word."""
+    fill(log_path, b"before\n")
+    child = process("consume", log_path, "t", "--group", "g", "--follow", stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"before\n"
+    fill(log_path, b"after\n")
+    assert child.stdout.readline() == b"after\n"
+    shown = json.loads(run("group", log_path, "g", "--format", "json").stdout)
+    assert [(one["client_id"], one["pid"], one["is_alive"]) for one in shown["members"]] == [
+        ("console-consumer", child.pid, True)
+    ]
+    assert shown["members"][0]["assignment"] == {"t": [0]}
+    while committed(log_path) != {0: 2}:  # it is printed first
+        pass
+    child.send_signal(signal.SIGINT)
+    out, err, status = finish(child)
+    assert (out, err, status) == (b"", b"", 130)
+    shown = json.loads(run("group", log_path, "g", "--format", "json").stdout)
+    assert (shown["state"], shown["members"]) == ("empty", [])
+
+
+def test_what_was_not_printed_is_not_committed(log_path: Path) -> None:
+    """When the reader of the output goes away in the middle, the group goes on with what it was about to print."""
+    fill(log_path, (b"y" * 50 + b"\n") * 20_000)
+    child = process("consume", log_path, "t", "--group", "g", stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stderr is not None
+    seen = child.stdout.read(10)
+    child.stdout.close()
+    assert (seen, child.stderr.read(), child.wait(timeout=60)) == (b"y" * 10, b"", 141)
+    child.stderr.close()
+    place = committed(log_path)[0]
+    assert place is not None and place < 20_000
+    assert run("consume", log_path, "t", "--group", "g").stdout_bytes.count(b"\n") == 20_000 - place
+
+
+def test_an_evicted_member_says_so_and_prints_again(log_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose output blocks for too long is evicted: the commit is refused, and the records are printed once more."""
+    fill(log_path, b"one\n")
+    clock = eventlog.ManualClock()
+    shown: list[bytes] = []
+    with eventlog.open(log_path, clock=clock) as log, eventlog.open(log_path, clock=clock) as others:
+
+        def show(records: list[eventlog.Record]) -> None:
+            if not shown:  # another member comes while this one hangs, takes over, and leaves
+                clock.advance(400)
+                member(others).close()
+            shown.extend(record.value or b"" for record in records)
+
+        consumer = log.consumer(group="g", enable_auto_commit=False, auto_offset_reset="earliest")
+        tp = eventlog.TopicPartition("t", 0)
+        GroupReading(log, consumer, "t", {tp: 0}, {tp: 1}).run(show, None, 100)
+        assert shown == [b"one", b"one"]
+        assert consumer.committed(tp) == eventlog.OffsetAndMetadata(1)
+
+
+def test_a_member_ends_though_others_come_whom_it_need_not_notice(log_path: Path) -> None:
+    """Without --follow the command ends once the group has settled, also when others have joined for nothing."""
+    fill(log_path, b"one\n")
+    tp = eventlog.TopicPartition("t", 0)
+    with eventlog.open(log_path) as log, log.consumer(group="g", enable_auto_commit=False) as consumer:
+        others: list[eventlog.Consumer] = []
+        shown: list[eventlog.Record] = []
+
+        def show(records: list[eventlog.Record]) -> None:
+            others.append(member(log))
+            shown.extend(records)
+
+        GroupReading(log, consumer, "t", {tp: 0}, {tp: 1}).run(show, None, 100)
+        assert [record.value for record in shown] == [b"one"]
+        assert (len(others), others[0].assignment()) == (1, [])
+
+
+def test_a_group_shares_out_the_partitions_itself(log_path: Path) -> None:
+    """--group and --partition are refused together; so is a name that no group can have."""
+    fill(log_path)
+    assert "--partition" in run("consume", log_path, "t", "--group", "g", "--partition", 0, status=2).stderr
+    assert "group" in run("consume", log_path, "t", "--group", "", status=1).stderr
+
+
+def test_groups_are_listed(log_path: Path) -> None:
+    """Each group appears with its state, members and lag, as a table and as JSON; --delete takes one away."""
+    fill(log_path, b"zero\none\ntwo\n")
+    assert run("groups", log_path).stdout.splitlines() == ["group  state  members  partitions  lag  lag-max"]
+    assert run("groups", log_path, "--format", "json").stdout == ""
+    run("consume", log_path, "t", "--group", "done")
+    with eventlog.open(log_path) as log, member(log) as consumer:
+        consumer.commit({eventlog.TopicPartition("t", 0): 1})
+        table = [line.split() for line in run("groups", log_path).stdout.splitlines()]
+        assert table[1:] == [["done", "empty", "0", "1", "0", "0"], ["g", "stable", "1", "1", "2", "2"]]
+        lines = [json.loads(line) for line in run("groups", log_path, "--format", "json").stdout.splitlines()]
+        assert [(one["group"], one["living_members"], one["total_lag"]) for one in lines] == [
+            ("done", 0, 0),
+            ("g", 1, 2),
+        ]
+        assert "1 living member " in run("group", log_path, "g", "--delete", status=1).stderr
+    assert run("group", log_path, "g", "--delete").stdout == ""
+    assert [line.split()[0] for line in run("groups", log_path).stdout.splitlines()[1:]] == ["done"]
+
+
+def test_a_group_is_shown_in_plain_columns(log_path: Path) -> None:
+    """Members and partitions are tables whose rows have as many words as their heading; "-" is what is not known."""
+    fill(log_path, b"zero\none\ntwo\n", "--partitions", 2, "--key-field", 1)
+    with eventlog.open(log_path) as log, member(log) as consumer:
+        ends = consumer.end_offsets(consumer.assignment())
+        consumer.commit({eventlog.TopicPartition("t", 0): 1})
+        head, members, partitions = run("group", log_path, "g").stdout.split("\n\n")
+        who = consumer.group_metadata().member_id
+    facts = dict(line.split(None, 1) for line in head.splitlines())
+    assert (facts["group"], facts["state"], facts["assignor"]) == ("g", "stable", "cooperative-sticky")
+    heading, row = (line.split() for line in members.splitlines())
+    assert heading == ["member", "client", "host", "process", "alive", "last-poll-s", "assignment"]
+    assert (row[0], row[1], row[3], row[4], row[6]) == (who, "-", str(os.getpid()), "yes", "t:0,1")
+    assert len(row) == len(heading)
+    heading, *rows = (line.split() for line in partitions.splitlines())
+    assert heading == ["topic", "partition", "current-offset", "log-end-offset", "lag", "member"]
+    end0, end1 = ends.values()
+    assert rows == [["t", "0", "1", str(end0), str(end0 - 1), who], ["t", "1", "-", str(end1), "-", who]]
+
+
+def test_an_unknown_group_is_an_error(log_path: Path) -> None:
+    """Showing or deleting it is one line with status 1 that names the command that lists groups."""
+    fill(log_path)
+    for options in ((), ("--delete",)):
+        says = run("group", log_path, "nope", *options, status=1).stderr
+        assert "nope" in says and "`eventlog groups`" in says and "log.groups" not in says
+    assert not (log_path / "groups").exists()
+
+
 # --- verify ---
 
 
@@ -526,7 +724,9 @@ def test_damage_is_passed_by_as_the_message_says(log_path: Path) -> None:
 # --- errors ---
 
 
-@pytest.mark.parametrize("command", [("consume", "t"), ("topics",), ("verify",)], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", [("consume", "t"), ("topics",), ("groups",), ("group", "g"), ("verify",)], ids=lambda command: command[0]
+)
 def test_reading_never_creates_a_log(log_path: Path, command: tuple[str, ...]) -> None:
     """A directory without a log is one line on standard error and status 1, and stays as it is."""
     result = run(command[0], log_path, *command[1:], status=1)

@@ -82,4 +82,4 @@ class GroupReading:
                 return False
         metadata = self._consumer.group_metadata()
         group = self._log.group(metadata.group)
-        return group.state == "stable" and metadata.generation == group.generation
+        return group.state == "stable" and any(member.member_id == metadata.member_id for member in group.members)
