@@ -5,7 +5,7 @@ are tried, until it has stayed the same: so nobody appears dead who has just lef
 
 Deleting, under the group's lock:
 
-1. Refuse while a member lives.
+1. Refuse while a member lives. Tell the others to look at the state, should one live whose page somebody removed.
 2. Delete the committed offsets. A crash before leaves the group as it was, one after leaves a group without offsets.
 3. Remove the state, then the pages of dead members. A crash between leaves pages, which the next to join removes.
 
@@ -154,8 +154,9 @@ class GroupMonitor:
             if not (self._offsets.all_committed(group) or self._fs.exists(state_path) or self._alive(directory)):
                 raise _unknown(group)
         try:
-            with directory.locked():
+            with directory.locked() as state:
                 self._refuse_members(directory)
+                directory.notify(state.members)
                 self._offsets.delete(group)
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.unlink(state_path)

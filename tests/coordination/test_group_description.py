@@ -409,6 +409,23 @@ def test_a_group_that_only_committed_is_deleted(log: eventlog.EventLog, orders: 
     assert log.groups() == []
 
 
+def test_a_member_that_nobody_could_see_is_fenced_when_its_group_is_deleted(
+    log: eventlog.EventLog, log_path: Path, orders: eventlog.Topic
+) -> None:
+    """A living member whose page was removed does not keep the group; its commit is refused, and it joins again."""
+    consumer = member(log)
+    consumer.commit()
+    (log_path / "groups" / "billing" / "members" / consumer.group_metadata().member_id).unlink()
+    log.delete_group("billing")
+    with pytest.raises(eventlog.FencedMemberError):
+        consumer.commit()
+    assert log.groups() == []
+    consumer.poll()
+    assert len(consumer.assignment()) == 3
+    consumer.commit()
+    assert log.group("billing").state == "stable"
+
+
 class _FailsToUnlink(FileSystem):
     """Cannot remove the state of a group."""
 
