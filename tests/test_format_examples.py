@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from pathlib import Path
 
 import crc32c
@@ -17,11 +18,15 @@ import pytest
 import eventlog
 from eventlog.config import TopicConfig
 from eventlog.coordination.group_state import GroupState
+from eventlog.coordination.offset_partition import OffsetPartition
+from eventlog.coordination.offset_snapshot import Snapshot, write_snapshot
+from eventlog.coordination.offset_store import OffsetStore
+from eventlog.coordination.offset_table import OffsetTable
 from eventlog.files.checkpoint import read_checkpoint
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import TopicPartition
+from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.storage.head import EndState, Head
 
 FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats"
@@ -196,6 +201,51 @@ def test_the_torn_page_shows_what_recovery_keeps(tmp_path: Path) -> None:
     assert Path(recovery.torn_copy).name == f"{0:020d}.torn.{len(whole)}"
     assert Path(recovery.torn_copy).name in (FORMATS / "torn.md").read_text()
     assert Path(recovery.torn_copy).read_bytes() == example("torn.md")
+
+
+def commit_example(path: Path) -> tuple[OffsetTable, bytes]:
+    """Commit what the pages of the committed offsets show; return what it adds up to, and the segment."""
+    clock = eventlog.ManualClock(1_700_000_000.0)
+    with eventlog.open(path, clock=clock) as log:
+        store = OffsetStore(log._registry, clock, retention_ms=604_800_000)
+        orders = [TopicPartition("orders", number) for number in range(2)]
+        first, second = OffsetAndMetadata(42, "batch 7"), OffsetAndMetadata(1000, "", 3)
+        store.commit("billing", {orders[0]: first, orders[1]: second})
+        clock.advance(1)
+        store.delete("billing", [orders[1]])
+        with OffsetPartition(log.topic("__consumer_offsets"), 9).table() as table:
+            return table, (path / "topics" / "__consumer_offsets" / "9" / SEGMENT).read_bytes()
+
+
+def test_the_page_of_committed_offsets_shows_what_is_written(tmp_path: Path) -> None:
+    """The example is, byte for byte, what the commits on the page write, in the partition that the page says."""
+    assert example("consumer-offsets.md") == commit_example(tmp_path / "log")[1]
+
+
+def test_the_page_of_committed_offsets_is_read_as_kafka_has_it() -> None:
+    """Read with nothing but the page's tables, which are Kafka's, the example holds the commits on the page."""
+    raw = memoryview(example("consumer-offsets.md"))
+    first = RecordBatch(raw, 0, len(raw), "__consumer_offsets", 9)
+    second = RecordBatch(raw, first.size, len(raw), "__consumer_offsets", 9)
+    records = [*first.records(), *second.records()]
+    key = struct.Struct(">hh7sh6si")
+    assert [key.unpack(record.key or b"") for record in records] == [
+        (1, 7, b"billing", 6, b"orders", partition) for partition in (0, 1, 1)
+    ]
+    assert struct.unpack(">hqih7sq", records[0].value or b"") == (3, 42, -1, 7, b"batch 7", 1_700_000_000_000)
+    assert struct.unpack(">hqihq", records[1].value or b"") == (3, 1000, 3, 0, 1_700_000_000_000)
+    assert records[2].value is None and second.position + second.size == len(raw)
+
+
+def test_the_page_of_the_snapshot_shows_what_is_written(tmp_path: Path) -> None:
+    """The example is, byte for byte, the snapshot of the commits on the page before, and is read back as them."""
+    (shown,) = blocks("topic-json.md", "json")
+    topic_id = json.loads(shown)["topic_id"]
+    table, _ = commit_example(tmp_path / "log")
+    write_snapshot(FileSystem(), str(tmp_path / "snapshot"), table, topic_id)
+    assert example("offset-snapshot.md") == (tmp_path / "snapshot").read_bytes()
+    again = Snapshot(example("offset-snapshot.md"), topic_id).table("__consumer_offsets", 9)
+    assert again.next_offset == 3 and list(again.entries()) == list(table.entries())
 
 
 def test_every_kind_of_file_has_a_page(tmp_path: Path) -> None:
