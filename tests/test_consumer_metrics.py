@@ -37,6 +37,7 @@ def test_a_consumer_that_never_polled(log: eventlog.EventLog) -> None:
     assert not metrics.keys() & OF_A_GROUP
     assert metrics.keys() >= {"poll_total", "poll_rate", "records_consumed_total", "records_lag_max"}
     assert set(metrics.values()) == {0}
+    assert "t-0.records_lag" not in metrics
 
 
 def test_polls_are_counted_and_timed(log: eventlog.EventLog, clock: eventlog.ManualClock) -> None:
