@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from eventlog.clock import Clock
 from eventlog.config import TopicConfig
 from eventlog.coordination.offset_partition import OffsetPartition
 from eventlog.coordination.offset_records import Committed, encode_key, encode_value, group_prefix, partition_of
+from eventlog.coordination.offset_table import OffsetTable
 from eventlog.errors import CorruptSegmentError, InvalidRecordError, RecordTooLargeError, UnknownTopicError
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.quantities import whole
@@ -158,35 +159,34 @@ class OffsetStore:
     # --- expiry ---
 
     def stale_groups(self) -> list[str]:
-        """Return the groups whose last commit, of any partition, is older than the retention.
+        """Return the groups whose last commit, of any partition, is older than the retention; sorted.
 
         KIP-211 counts from when the group lost its last member, which cannot be before its last commit. So what is
-        not older stays; what is older may still be in use, and whoever expires it makes sure of that. A group whose
-        commits may be lost in damage is never stale.
+        not older stays; what is older may still be in use, and whoever deletes it makes sure of that: under the lock
+        that the group's commits take, and with another look at `is_stale`. A group whose commits may be lost in damage
+        is never stale.
         """
-        oldest = int(self._time() * 1000) - self._retention_ms
         stale: list[str] = []
         for partition in self._all():
             with partition.table() as table:
-                for group in table.groups():
-                    try:
-                        commits = table.all_committed(group)
-                    except CorruptSegmentError:
-                        continue
-                    if all(commit.timestamp_ms < oldest for commit in commits.values()):
-                        stale.append(group)
+                stale += [group for group in table.groups() if self._is_stale(table, group)]
         return sorted(stale)
 
-    def expire(self, is_dead: Callable[[str], bool]) -> list[str]:
-        """Forget the offsets of stale groups that ``is_dead`` says have no members; return those groups.
+    def is_stale(self, group: str) -> bool:
+        """Tell whether the group is one of the `stale_groups`."""
+        found = self._to_read(group)
+        if found is None:
+            return False
+        with found.table() as table:
+            return self._is_stale(table, group)
 
-        A commit between its answer and the deletion would be forgotten with the others: to exclude that, go through
-        `stale_groups` and `delete` each while holding the lock that commits of its members take.
-        """
-        expired = [group for group in self.stale_groups() if is_dead(group)]
-        for group in expired:
-            self.delete(group)
-        return expired
+    def _is_stale(self, table: OffsetTable, group: str) -> bool:
+        oldest = int(self._time() * 1000) - self._retention_ms
+        try:
+            commits = table.all_committed(group).values()
+        except CorruptSegmentError:
+            return False
+        return bool(commits) and all(commit.timestamp_ms < oldest for commit in commits)
 
     # --- the topic ---
 

@@ -157,7 +157,7 @@ def test_asking_creates_nothing(store: OffsetStore, log: eventlog.EventLog, log_
     """Questions make neither the topic nor, once it is there, the partition of a group that never committed."""
     assert offset_of(store) is None and store.groups() == [] and store.all_committed(GROUP) == {}
     store.delete(GROUP)
-    assert store.expire(lambda _: True) == []
+    assert store.stale_groups() == [] and not store.is_stale(GROUP)
     assert log.topics(include_internal=True) == []
     commit(store, 1)
     assert offset_of(store, group="elsewhere") is None and store.groups() == [GROUP]
@@ -249,26 +249,26 @@ def test_deleted_offsets_are_gone(store: OffsetStore, log: eventlog.EventLog) ->
     assert offset_of(store_of(log)) == 8
 
 
-def test_offsets_of_a_dead_group_expire(log_path: Path) -> None:
-    """Offsets go when the group has no members and its last commit, of any partition, is older than the retention."""
+def test_a_group_is_stale_when_its_last_commit_is_old(log_path: Path) -> None:
+    """A group is stale when its last commit, of any partition, is older than the retention, and not before."""
     clock = eventlog.ManualClock(1_700_000_000.0)
     with eventlog.open(log_path, clock=clock) as log:
         store = store_of(log)
         for group in ("dead", "alive", "half"):
             store.commit(group, {tp: OffsetAndMetadata(1) for tp in ORDERS[:2]})
         clock.advance(7 * DAY)
-        assert store.stale_groups() == []  # not older yet
+        assert store.stale_groups() == [] and not store.is_stale("dead")  # not older yet
         commit(store, 2, ORDERS[1], "half")
         clock.advance(0.001)
-        asked: list[str] = []
-        assert store.expire(lambda group: asked.append(group) or group == "dead") == ["dead"]  # type: ignore[func-returns-value]
-        assert asked == ["alive", "dead"]
+        assert store.stale_groups() == ["alive", "dead"]
+        assert [store.is_stale(group) for group in ("alive", "dead", "half", "nobody")] == [True, True, False, False]
+        store.delete("dead")
+        commit(store, 2, ORDERS[1], "alive")
         again = store_of(log)
-        assert again.groups() == ["alive", "half"] and offset_of(again, group="dead") is None
+        assert again.stale_groups() == [] and again.groups() == ["alive", "half"]
         assert offset_of(again, ORDERS[0], "half") == 1  # an old one stays for as long as the group commits
-        clock.advance(7 * DAY)
-        assert store.expire(lambda _: True) == ["alive", "half"]
-        assert store_of(log).groups() == []
+        clock.advance(7 * DAY + 1)
+        assert again.stale_groups() == ["alive", "half"]
 
 
 # --- several at once ---
