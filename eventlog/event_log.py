@@ -116,13 +116,15 @@ class EventLog:
         return [name for name in self._registry.names() if include_internal or not is_internal(name)]
 
     def delete_topic(self, name: str) -> None:
-        """Delete the topic and its records; whoever is reading it gets UnknownTopicError.
+        """Delete the topic, its records, and what groups have committed for it.
 
-        Raises InvalidTopicError for ``__consumer_offsets``: every group would lose its place.
+        Whoever is reading it gets UnknownTopicError. Raises InvalidTopicError for ``__consumer_offsets``: every group
+        would lose its place.
         """
         self._check_open()
         refuse_reserved(name)
         self._registry.delete(name)
+        self._groups.forget_topic(name)
 
     @property
     def metadata_version(self) -> int:

@@ -44,6 +44,8 @@ def _verify_topic(log: EventLog, name: str) -> int:
         return 0 if trouble is None else _print_findings(name, [trouble])
     findings = 0
     for partition in partitions:
+        if name.startswith("__") and not partition.was_used:
+            continue  # fifty lines for the one partition that a group's commits are in
         findings += _verify_partition(partition)
         partition.close()
     return findings

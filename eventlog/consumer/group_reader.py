@@ -126,7 +126,7 @@ class GroupReader:
                 turn = membership.join(self._subscription.topics())
             else:
                 self._revoke(turn.to_revoke, errors)
-                turn = membership.give_up()
+                turn = membership.give_up(turn.to_revoke)
         self.rebalances += membership.generation != before
         anew = self._made_anew()
         self._drop(self.listener.on_partitions_lost, anew, errors)
@@ -189,8 +189,9 @@ class GroupReader:
     # --- positions ---
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return where each partition's reading goes on; those that have not begun are left out."""
-        return {tp: reader.position for tp, reader in self._fetcher.readers.items() if reader.is_located}
+        """Return where each partition's reading goes on; those that have not begun, or are gone, are left out."""
+        readers = self._fetcher.readers.items()
+        return {tp: reader.position for tp, reader in readers if reader.is_located and not reader.is_of_deleted_topic()}
 
     def offsets(self, wanted: object = None) -> Offsets:
         """Return what to commit: what the caller wants, checked, or the positions."""

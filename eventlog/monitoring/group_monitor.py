@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from eventlog.coordination.group_directory import GroupDirectory, group_names
 from eventlog.coordination.group_state import GroupState, Member
 from eventlog.coordination.offset_records import Committed
 from eventlog.coordination.offset_store import OffsetStore
-from eventlog.errors import ClosedError, EventLogError, GroupNotEmptyError, UnknownGroupError
+from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, GroupNotEmptyError, UnknownGroupError
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.page import open_page
 from eventlog.format import layouts as L
@@ -153,17 +154,28 @@ class GroupMonitor:
         with translated(directory.path):
             if not (self._offsets.all_committed(group) or self._fs.exists(state_path) or self._alive(directory)):
                 raise _unknown(group)
+        self._delete(directory, partial(self._refuse_members, directory))
+
+    def _delete(self, directory: GroupDirectory, check: Callable[[], None]) -> None:
         try:
             with directory.locked() as state:
-                self._refuse_members(directory)
+                check()
                 directory.notify(state.members)
-                self._offsets.delete(group)
+                self._offsets.delete(directory.group)
                 with contextlib.suppress(FileNotFoundError):
-                    self._fs.unlink(state_path)
+                    self._fs.unlink(os.path.join(directory.path, GROUP_STATE))
                 for member_id in directory.member_files():
                     directory.remove_member(member_id)
         finally:
             directory.close()
+
+    def forget_topic(self, name: str) -> None:
+        """Delete what groups have committed for a topic that was deleted: it is nothing to one of the same name."""
+        for group in self._offsets.groups():
+            with contextlib.suppress(CorruptSegmentError):
+                doomed = [tp for tp in self._offsets.all_committed(group) if tp.topic == name]
+                if doomed:
+                    self._offsets.delete(group, doomed)
 
     def expire(self) -> None:
         """Delete groups without members whose last commit is older than the retention; at most every ten minutes."""
@@ -172,8 +184,15 @@ class GroupMonitor:
             return
         self._next_expiry = now + _EXPIRY_INTERVAL
         for group in self._offsets.stale_groups():
-            with contextlib.suppress(GroupNotEmptyError, UnknownGroupError):
-                self.delete(group)  # under the lock that its commits take
+            directory = GroupDirectory(self._fs, self._root, group)
+            with contextlib.suppress(GroupNotEmptyError):
+                self._delete(directory, partial(self._refuse_used, directory))
+
+    def _refuse_used(self, directory: GroupDirectory) -> None:
+        """Refuse a group with members, or one that has committed since it was found stale."""
+        self._refuse_members(directory)
+        if not self._offsets.is_stale(directory.group):
+            raise GroupNotEmptyError("the group has committed meanwhile", group=directory.group)
 
     def _refuse_members(self, directory: GroupDirectory) -> None:
         alive = self._alive(directory)

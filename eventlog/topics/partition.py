@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Sequence
 
@@ -65,6 +66,12 @@ class Partition:
                 if self._opened is None:
                     self._opened = self._files.open_partition(self.number)
         return self._opened
+
+    @property
+    def was_used(self) -> bool:
+        """Tell whether the partition has files yet, which appear when it is first used; makes none."""
+        context = self._files.context
+        return self._opened is not None or context.fs.exists(os.path.join(self._files.directory, str(self.number)))
 
     # --- writing ---
 
