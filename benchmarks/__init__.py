@@ -1,6 +1,6 @@
 """Side-by-side measurements of eventlog and of what a Python program would use in its place.
 
-``compare.py`` runs everything and prints, writes JSON or a report; ``test_throughput.py`` offers the same
+``compare.py`` runs everything and prints, writes JSON or a report; ``test_contests.py`` offers the same
 workloads to pytest-benchmark. From the bottom up:
 
     workloads.py      values, sizes, and what a case is

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import attrs
 
+from benchmarks.workloads import VALUE_BYTES
+
 Figures = dict[str, float]  # one contestant in one round: "rate", "p50_us", ...
 OURS = "eventlog"
 
@@ -52,13 +54,17 @@ class Goal:
 
 @attrs.frozen
 class Contest:
-    """``unit`` is what the rates count; empty where the contestants report other figures than rates."""
+    """``unit`` is what the rates count; empty where the contestants report other figures than rates.
+
+    ``counted`` is what the amount of work is a number of.
+    """
 
     name: str
     title: str
     contestants: tuple[Contestant, ...]
     goals: tuple[Goal, ...]
     unit: str = "records"
+    counted: str = f"records of {VALUE_BYTES} bytes"
     rounds: int = 1_000  # no more than this: what takes long, or does not vary, runs less often
     warm_up: bool = True
     seconds: float = 120.0  # deadline of one measurement

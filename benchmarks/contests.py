@@ -313,4 +313,127 @@ CONTESTS = (
         warm_up=False,
         seconds=MANY_SECONDS,
     ),
+    Contest(
+        "group_poll",
+        "Poll records as the member of a group",
+        (
+            Contestant(
+                OURS,
+                "probes.group_poll:side_by_side",
+                "`poll()`, `record.value`: as a group's member that commits automatically, and after `assign` without"
+                " a group; in one process, by turns, 30 passes each",
+            ),
+        ),
+        (
+            Goal(
+                "rate in a group / alone",
+                (OURS,),
+                lambda got: got[OURS]["alone_ns"] / got[OURS]["group_ns"],
+                at_least=0.95,
+            ),
+        ),
+        unit="",
+        warm_up=False,
+    ),
+    Contest(
+        "commit",
+        "Commit one offset, visible to other processes",
+        (
+            Contestant(OURS, "contestants.ours:commit", "`commit()` after each record"),
+            Contestant(
+                "confluent-kafka",
+                "contestants.confluent:commit",
+                "`commit(asynchronous=False)`; librdkafka's mock cluster",
+                CONFLUENT,
+                0.1,
+            ),
+            Contestant(
+                "SQLite",
+                "contestants.sqlite:upsert_one",
+                "prepared upsert of the same row, autocommit, WAL, `synchronous=OFF`",
+            ),
+            Contestant(
+                "LMDB",
+                "contestants.lmdb_store:replace_one",
+                "one `put` of the same key a transaction, `sync=False`",
+                "lmdb",
+            ),
+        ),
+        (figure("one commit, median", "median_us", 15, "us"),),
+        unit="",
+        counted="commits",
+    ),
+    Contest(
+        "rebalance",
+        "Rebalance a group of two processes, both waiting in poll",
+        (
+            Contestant(
+                OURS,
+                "probes.rebalancing:join_and_leave",
+                "`subscribe` and `poll` until partitions are assigned, into an empty group first; `close` until the"
+                " other one has them; 4 partitions",
+            ),
+            Contestant(
+                "eventlog, killed",
+                "probes.rebalancing:after_kill",
+                "`SIGKILL` until the other one has the partitions",
+                share=0.1,
+            ),
+            Contestant(
+                "confluent-kafka",
+                "contestants.confluent:first_join",
+                "the first join of an empty group, `subscribe` and `poll`; librdkafka's mock cluster, whose coordinator"
+                " waits 3 s for more members, as a broker does by default",
+                CONFLUENT,
+                SLOW,
+            ),
+        ),
+        (
+            figure("a member joins, median", "join_ms", 20, "ms"),
+            figure("a member leaves, median", "leave_ms", 20, "ms"),
+            figure("a member is killed, median", "killed_ms", 200, "ms", name="eventlog, killed"),
+        ),
+        unit="",
+        counted="joins and leaves",
+        rounds=3,
+        warm_up=False,
+    ),
+    Contest(
+        "offsets_start",
+        "Start a group after few commits and after many",
+        (Contestant(OURS, "probes.offsets_start:start", "open, `committed()`"),),
+        (
+            Goal(
+                "time after many commits / after few",
+                (OURS,),
+                lambda got: got[OURS]["large_ms"] / got[OURS]["small_ms"],
+                at_most=3.0,
+            ),
+            figure("after many commits, the longest of 15", "longest_ms", 50, "ms"),
+        ),
+        unit="",
+        counted="commits, beside 1,000",
+        warm_up=False,
+        seconds=MANY_SECONDS,
+    ),
+    Contest(
+        "group_size",
+        "Rebalance a large group",
+        (
+            Contestant(
+                OURS,
+                "probes.group_size:change",
+                "until all partitions are shared out evenly again; all members but one in one process, polled in turn",
+            ),
+        ),
+        (
+            figure("a member joins", "join_s", 2, "s"),
+            figure("a member leaves", "leave_s", 2, "s"),
+            figure("a member is killed", "crash_s", 2, "s"),
+        ),
+        unit="",
+        counted="members, of ten times as many partitions",
+        rounds=3,
+        warm_up=False,
+    ),
 )

@@ -114,7 +114,7 @@ def _contest(results: Results, contest: Contest) -> Iterator[str]:
 def _amount(results: Results, contest: Contest) -> str:
     """How much work one round was."""
     scale = {one.name: one for one in (QUICK, NORMAL, FULL)}[results.run["scale"]]
-    text = f"One round: {getattr(scale, contest.name):,} records of {VALUE_BYTES} bytes"
+    text = f"One round: {getattr(scale, contest.name):,} {contest.counted}"
     shares = [f"{one.name} {one.share:.1%} of that" for one in contest.contestants if one.share < 1]
     return f"{text} ({', '.join(shares)})." if shares else f"{text}."
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks.contest import Contest, Contestant, Figures, Goal
 from benchmarks.results import Results
 
-UNITS = {"us": "us", "ms": "ms", "mb": "MB", "percent": "%"}
+UNITS = {"ns": "ns", "us": "us", "ms": "ms", "s": "s", "mb": "MB", "percent": "%"}
 
 
 def quantity(number: float, unit: str) -> str:
@@ -39,7 +39,7 @@ def figures_text(contest: Contest, medians: Figures) -> str:
     told = []
     for key, number in medians.items():
         name, _, unit = key.rpartition("_")
-        told.append(f"{name} {quantity(number, UNITS[unit])}")
+        told.append(f"{name.replace('_', ' ')} {quantity(number, UNITS[unit])}")
     return ", ".join(told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import mmap
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,7 +32,7 @@ class NotMeasurableError(Exception):
 
 @attrs.frozen
 class Scale:
-    """How much of each work is done: records, or events for ``wake_up``."""
+    """How much of each work is done: records, unless the contest counts something else."""
 
     name: str
     send: int = 500_000
@@ -47,6 +48,11 @@ class Scale:
     recovery: int = 10_000_000
     seek: int = 10_000_000
     memory: int = 40_000_000
+    group_poll: int = 200_000
+    commit: int = 20_000
+    rebalance: int = 100
+    offsets_start: int = 1_000_000
+    group_size: int = 100
 
 
 QUICK = Scale(
@@ -64,6 +70,11 @@ QUICK = Scale(
     recovery=20_000,
     seek=20_000,
     memory=20_000,
+    group_poll=5_000,
+    commit=100,
+    rebalance=2,
+    offsets_start=5_000,
+    group_size=8,
 )
 NORMAL = Scale(name="normal")
 FULL = Scale(name="full", open=100_000_000)
@@ -90,6 +101,18 @@ def rate(case: Case, directory: Path, amount: int) -> dict[str, float]:
         done = work()
         seconds = time.perf_counter() - start
     return {"rate": done / seconds, "seconds": seconds}
+
+
+def times_us(amount: int, call: Callable[[int], object], before: Callable[[], object] = int) -> dict[str, float]:
+    """Median and 99th percentile of a call in microseconds. ``before`` runs ahead of each one, and is not counted."""
+    clock = time.perf_counter_ns
+    taken = []
+    for number in range(amount):
+        before()
+        start = clock()
+        call(number)
+        taken.append((clock() - start) / 1e3)
+    return {"median_us": statistics.median(taken), "p99_us": statistics.quantiles(taken, n=100)[98]}
 
 
 def touch_memory(size: int) -> None:

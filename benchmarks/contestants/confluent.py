@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, times_us, values
 
 TOPIC = "bench"
 FLUSH_SECONDS = 60.0
 READ_SECONDS = 60.0  # a hard end: the mock cluster is no broker, and may stop delivering
+JOIN_SECONDS = 30.0
+TURN_SECONDS = 0.002
 PREFETCH_SECONDS = 0.3  # more than librdkafka needs to fetch one pass into its queue
 PER_PASS = 20_000  # the mock cluster keeps a few megabytes of a partition: more would be dropped unread
 
@@ -70,6 +73,12 @@ def produce_batch(directory: Path, amount: int) -> Iterator[Work]:
     yield work
 
 
+def _servers(producer: Producer) -> str:
+    """Where the mock cluster listens that lives in this producer."""
+    brokers = producer.list_topics(timeout=FLUSH_SECONDS).brokers.values()
+    return ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+
+
 @contextmanager
 def _consumer(amount: int) -> Iterator[tuple[Consumer, TopicPartition, int]]:
     """A consumer at the start of what one pass delivers, and how many records that is."""
@@ -77,9 +86,7 @@ def _consumer(amount: int) -> Iterator[tuple[Consumer, TopicPartition, int]]:
     for value in values(min(amount, PER_PASS)):
         producer.produce(TOPIC, value, None, 0)
     expect(producer.flush(FLUSH_SECONDS), 0)
-    brokers = producer.list_topics(timeout=FLUSH_SECONDS).brokers.values()
-    servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
-    consumer = Consumer({**CONSUMER, "bootstrap.servers": servers})
+    consumer = Consumer({**CONSUMER, "bootstrap.servers": _servers(producer)})
     low, high = consumer.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=FLUSH_SECONDS)
     start = TopicPartition(TOPIC, 0, low)
     consumer.assign([start])
@@ -133,3 +140,41 @@ def consume(directory: Path, amount: int) -> dict[str, Any]:
 def consume_prefetched(directory: Path, amount: int) -> dict[str, Any]:
     """The same, begun only when librdkafka has the whole pass in its queue."""
     return _read(amount, wait=PREFETCH_SECONDS)
+
+
+def commit(directory: Path, amount: int) -> dict[str, float]:
+    """``commit(asynchronous=False)`` of one partition."""
+    with _consumer(1) as (consumer, start, _):
+
+        def commit_at(number: int) -> None:
+            place = TopicPartition(start.topic, start.partition, number + 1)
+            consumer.commit(offsets=[place], asynchronous=False)
+
+        commit_at(0)  # finds the coordinator
+        figures = times_us(amount, commit_at)
+        expect(consumer.committed([start], FLUSH_SECONDS)[0].offset, amount)
+    return figures
+
+
+def first_join(directory: Path, amount: int) -> dict[str, float]:
+    """Milliseconds for the first member of an empty group from ``subscribe`` to its partitions.
+
+    Later members are no comparison: the mock cluster makes each wait for the session timeout, as no broker does.
+    """
+    producer = _producer()
+    servers = _servers(producer)
+    return {"first_join_ms": statistics.median([_first_join_ms(servers, f"first-{n}") for n in range(amount)])}
+
+
+def _first_join_ms(servers: str, group: str) -> float:
+    consumer = Consumer({**CONSUMER, "bootstrap.servers": servers, "group.id": group})
+    assigned_at: list[float] = []
+    start = time.perf_counter()
+    try:
+        consumer.subscribe([TOPIC], on_assign=lambda *_: assigned_at.append(time.perf_counter()))
+        while not assigned_at and time.perf_counter() < start + JOIN_SECONDS:
+            consumer.poll(TURN_SECONDS)
+    finally:
+        consumer.close()
+    expect(len(assigned_at), 1)
+    return 1e3 * (assigned_at[0] - start)

@@ -10,8 +10,9 @@ from typing import Any
 
 import lmdb
 
-from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, times_us, values
 
+COMMITTED_KEY = b"bench bench 0"
 MAP_BYTES = 1 << 36  # address space, not disk: room for every workload
 
 
@@ -119,3 +120,18 @@ def insert_one(directory: Path, amount: int) -> Iterator[Work]:
 def insert_durable(directory: Path, amount: int) -> Iterator[Work]:
     """One record a transaction, synced to the device."""
     yield from _insert(directory, amount, sync=True)
+
+
+def replace_one(directory: Path, amount: int) -> dict[str, float]:
+    """One ``put`` of the same key a transaction, ``sync=False``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with _store(directory, sync=False) as store:
+
+        def replace(number: int) -> None:
+            with store.begin(write=True) as transaction:
+                transaction.put(COMMITTED_KEY, (number + 1).to_bytes(8, "big"))
+
+        figures = times_us(amount, replace)
+        with store.begin() as transaction:
+            expect(int.from_bytes(transaction.get(COMMITTED_KEY), "big"), amount)
+    return figures

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
-from benchmarks.workloads import PER_CALL, VALUE_BYTES, Work, calls, expect, timed, values
+from benchmarks.workloads import PER_CALL, VALUE_BYTES, Work, calls, expect, timed, times_us, values
 
-TOPIC = "bench"
+TOPIC, GROUP = "bench", "bench"
+HERE = eventlog.TopicPartition(TOPIC, 0)
 WAIT_SECONDS = 5.0
 THREADS = 8
 
@@ -30,11 +31,19 @@ def end_offset(made: eventlog.Topic) -> int:
 @contextmanager
 def reader(log: eventlog.EventLog) -> Iterator[eventlog.Consumer]:
     """A consumer at the start of the partition."""
-    here = eventlog.TopicPartition(TOPIC, 0)
     with log.consumer() as consumer:
-        consumer.assign([here])
-        consumer.seek_to_beginning(here)
+        consumer.assign([HERE])
+        consumer.seek_to_beginning(HERE)
         yield consumer
+
+
+def member(log: eventlog.EventLog, **config: Any) -> eventlog.Consumer:
+    """A member of a group that begins where the partition does."""
+    return log.consumer(TOPIC, group=GROUP, auto_offset_reset="earliest", **config)
+
+
+def poll_one(consumer: eventlog.Consumer) -> None:
+    expect(len(consumer.poll(WAIT_SECONDS, max_records=1)), 1)
 
 
 def write(log: eventlog.EventLog, amount: int) -> None:
@@ -124,6 +133,20 @@ def read_records(directory: Path, amount: int) -> Iterator[Work]:
                 return done
 
             yield work
+
+
+def commit(directory: Path, amount: int) -> dict[str, float]:
+    """``commit()`` of a group's member after each record, visible to every process when it returns."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with topic(directory) as (log, _):
+        write(log, amount + 1)
+        with member(log, enable_auto_commit=False) as consumer:
+            poll_one(consumer)
+            consumer.commit()
+            figures = times_us(amount, lambda _: consumer.commit(), before=lambda: poll_one(consumer))
+            committed = consumer.committed(HERE)
+    expect(0 if committed is None else committed.offset, amount + 1)
+    return figures
 
 
 @timed

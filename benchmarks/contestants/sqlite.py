@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, times_us, values
 
+UPSERT = """INSERT INTO committed VALUES (?, ?, ?, ?)
+ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET position = excluded.position"""
 INSERT = "INSERT INTO event (value) VALUES (?)"  # one string: the module caches its prepared statement
 
 
@@ -86,3 +88,16 @@ def insert_one(directory: Path, amount: int) -> Iterator[Work]:
 def insert_durable(directory: Path, amount: int) -> Iterator[Work]:
     """One prepared ``INSERT`` each, committed by itself, ``synchronous=FULL``."""
     yield from _insert(directory, amount, "FULL")
+
+
+def upsert_one(directory: Path, amount: int) -> dict[str, float]:
+    """One prepared upsert of the same row each, committed by itself, ``synchronous=OFF``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with _table(directory, "OFF") as connection:
+        key = "consumer_group TEXT, topic TEXT, partition INTEGER"
+        unique = "PRIMARY KEY (consumer_group, topic, partition)"
+        connection.execute(f"CREATE TABLE committed ({key}, position INTEGER NOT NULL, {unique}) WITHOUT ROWID")
+        execute = connection.cursor().execute
+        figures = times_us(amount, lambda number: execute(UPSERT, ("bench", "bench", 0, number + 1)))
+        expect(execute("SELECT position FROM committed").fetchone()[0], amount)
+    return figures
