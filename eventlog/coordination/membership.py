@@ -212,11 +212,12 @@ class Membership:
         with self.directory.locked() as state:
             return self._advance(state, changed=False)
 
-    def give_up(self) -> Turn:
-        """Give up what `look` said, which the caller has stopped reading; take what can be taken."""
+    def give_up(self, partitions: Partitions) -> Turn:
+        """Give up what the caller has stopped reading, and no more, whoever joined meanwhile; take what is free."""
         with self.directory.locked() as state:
+            self.owned -= partitions
             if self.member_id in state.members:
-                self.owned -= state.revoke(self.member_id)
+                state.members[self.member_id].owned -= partitions
             return self._advance(state, changed=True)
 
     def _advance(self, state: GroupState, *, changed: bool) -> Turn:
