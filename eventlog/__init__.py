@@ -9,7 +9,7 @@ The floors, lowest first; a file imports only from floors below its own, or from
 5. ``topics``: topics and partitions by name
 6. ``coordination``: groups: who reads what, and how far they have come
 7. ``producer  consumer``
-8. ``monitoring  event_log``: ties the floors together
+8. ``monitoring  aio  event_log``: ties the floors together
 9. ``cli``: parses, calls, prints
 """
 
@@ -18,6 +18,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from eventlog.aio.async_consumer import AsyncConsumer
+from eventlog.aio.async_producer import AsyncProducer
+from eventlog.aio.rebalance_listener import AsyncRebalanceListener
 from eventlog.clock import Clock, ManualClock, SystemClock
 from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig
 from eventlog.consumer.consumer import Consumer
@@ -84,6 +87,9 @@ from eventlog.topics.topic import Topic
 __all__ = [
     "AppendResult",
     "Assignor",
+    "AsyncConsumer",
+    "AsyncProducer",
+    "AsyncRebalanceListener",
     "AvroDeserializer",
     "AvroSerializer",
     "BufferExhaustedError",

@@ -8,6 +8,10 @@ import uuid
 import weakref
 from typing import Any
 
+from eventlog.aio.async_consumer import AsyncConsumer
+from eventlog.aio.async_producer import AsyncProducer
+from eventlog.aio.consumer_thread import ConsumerThread
+from eventlog.aio.producer_thread import ProducerThread
 from eventlog.clock import Clock, SystemClock
 from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig, configure
 from eventlog.consumer.consumer import Consumer
@@ -80,7 +84,7 @@ class EventLog:
         self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)
         self._groups = GroupMonitor(fs, self.path, self._registry, self._offsets, self._context.clock)
         self._closed = False
-        self._clients: weakref.WeakSet[Producer | Consumer] = weakref.WeakSet()
+        self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
         if self._session.is_first and not self.readonly:
             self._registry.sweep()
         _every_log.add(self)
@@ -153,18 +157,44 @@ class EventLog:
         """
         self._check_open()
         _check_names(topics)
-        settings = configure(ConsumerConfig, config)
-        clock = self._context.clock
-        directory = None if settings.group is None else self._group_directory(settings.group)
-        consumer = Consumer(self._registry, self._session, settings, clock, self._offsets, directory)
+        consumer = self._made_consumer(config)
+        if consumer.config.group is not None:
+            self._groups.expire()
         if topics:
             consumer.subscribe(list(topics))
         self._clients.add(consumer)
         return consumer
 
+    def _made_consumer(self, config: dict[str, Any]) -> Consumer:
+        """Make one without a look at any file."""
+        settings = configure(ConsumerConfig, config)
+        directory = None if settings.group is None else self._group_directory(settings.group)
+        return Consumer(self._registry, self._session, settings, self._context.clock, self._offsets, directory)
+
+    def async_producer(self, **config: Any) -> AsyncProducer:
+        """Return a producer for asyncio; ``config`` and errors are those of `producer`."""
+        settings = configure(ProducerConfig, config)
+        producer = self.producer(**{**config, "key_serializer": None, "value_serializer": None})
+        made = AsyncProducer(producer, settings)
+        self._clients.discard(producer)
+        self._clients.add(made.thread)
+        return made
+
+    def async_consumer(self, *topics: str, **config: Any) -> AsyncConsumer:
+        """Return a consumer for asyncio; ``config`` and errors are those of `consumer`.
+
+        Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``, and raises
+        UnknownTopicError.
+        """
+        self._check_open()
+        _check_names(topics)
+        consumer = self._made_consumer(config)
+        made = AsyncConsumer(consumer, topics, None if consumer.config.group is None else self._groups.expire)
+        self._clients.add(made.thread)
+        return made
+
     def _group_directory(self, group: str) -> GroupDirectory:
         self._registry.refuse_readonly()
-        self._groups.expire()
         return GroupDirectory(self._context.fs, self.path, group)
 
     # --- groups ---
