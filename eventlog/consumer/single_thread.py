@@ -32,6 +32,7 @@ class SingleThread:
                 "the consumer is in use by another thread",
                 hint="one consumer a thread; only wakeup() may cross threads",
             )
+        self._calling_back = 0  # an interrupt may have left it: who holds no lock runs nothing
         return self._in_use
 
     def waiting(self) -> Held:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from eventlog.coordination.group_state import GroupState
-from eventlog.errors import CommitFailedError, CorruptMetadataError, InvalidGroupError
+from eventlog.errors import CommitFailedError, CorruptMetadataError, InvalidGroupError, UnsupportedFormatError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem, translated
@@ -108,6 +108,8 @@ class GroupDirectory:
         """Return the state. The caller has the lock, and writes what it makes of it."""
         try:
             return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
+        except UnsupportedFormatError:  # a ValueError too
+            raise
         except FileNotFoundError:
             pass
         except (CorruptMetadataError, TypeError, KeyError, ValueError):
@@ -121,18 +123,28 @@ class GroupDirectory:
         """Return the state without the lock, which may be a moment old; None when there is none, or a damaged one."""
         try:
             return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
+        except UnsupportedFormatError:
+            raise
         except (FileNotFoundError, CorruptMetadataError, TypeError, KeyError, ValueError):
             return None
 
     def write(self, state: GroupState) -> None:
-        """Replace the state; everyone who has something to do wakes. The caller has the lock."""
+        """Replace the state; everyone who has something to do wakes. The caller has the lock.
+
+        1. Tell those who have something to do. They wait for the lock; if the writer dies here, they looked in vain.
+        2. Make the version odd: nobody relies on a state read from now on. It stays so if the writer dies.
+        3. Replace the file. If the writer dies behind it, which may just have left, all who must know do already.
+        4. Make the version even, and another one than before.
+        """
+        self.notify(state.waiting())
+        words = self.words
+        version = words.item(L.GROUP_VERSION) | 1
+        words[L.GROUP_VERSION] = version
         path = os.path.join(self.path, GROUP_STATE)
         write_checkpoint(self._fs, path, "group", state.to_fields(), durable=False)
-        words = self.words
         words[L.GROUP_GENERATION] = state.generation
         words[L.GROUP_MEMBERS] = len(state.members) + len(state.strangers)
-        words[L.GROUP_VERSION] += np.uint64(1)
-        self.notify(state.waiting())
+        words[L.GROUP_VERSION] = version + 1
 
     def _put_aside(self) -> None:
         path = os.path.join(self.path, GROUP_STATE)
@@ -162,6 +174,23 @@ class GroupDirectory:
         self._pages.pop(member_id, None)
         with contextlib.suppress(FileNotFoundError):
             self._fs.unlink(self.member_path(member_id))
+
+    def tidy(self, state: GroupState, gone: Iterable[str]) -> None:
+        """Remove the pages of who was taken out, and what was left by those who died before they were in the state.
+
+        Once the state is written, not before: who is in it without a page could not be told that it was removed. The
+        caller has the lock, under which all is written: a file that is half written is nobody's.
+        """
+        for member_id in gone:
+            self.remove_member(member_id)
+        for member_id in self.member_files():
+            known = member_id in state.members or member_id in state.strangers
+            if not known and not self.is_alive(member_id):
+                self.remove_member(member_id)
+        for directory in (self.path, os.path.join(self.path, MEMBERS)):
+            for name in self._fs.listdir(directory):
+                if name.endswith(".tmp"):
+                    self._fs.unlink(os.path.join(directory, name))
 
     def is_alive(self, member_id: str) -> bool:
         """Tell whether the member's process lives."""
@@ -197,8 +226,13 @@ class GroupDirectory:
     def locked(self) -> Iterator[GroupState]:
         """Hold the lock, and hand out the state."""
         self.prepare()
-        with translated(self.path), self.lock:
-            yield self.read()
+        with translated(self.path):
+            try:
+                with self.lock:
+                    yield self.read()
+            except BaseException:
+                self.lock.release()  # once more: an interrupt may have kept the lock from being freed
+                raise
 
     def commit_alone(self, write: Callable[[], None]) -> None:
         """Call ``write`` for a consumer that chose its partitions itself, unless the group has living members.
@@ -216,5 +250,7 @@ class GroupDirectory:
                     hint="subscribe() to be one, or use another group",
                 )  # fmt: skip
             write()
-        finally:
             self.lock.release()
+        except BaseException:
+            self.lock.release()
+            raise

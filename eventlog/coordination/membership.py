@@ -124,7 +124,7 @@ class Membership:
                 self._rebalance(state)
             self._page, self._life, self.member_id = page, life, member.member_id
             turn = self._advance(state, changed=True)
-            self._remove_pages(state, gone)
+            self.directory.tidy(state, gone)
             return turn
 
     def _differs(self, state: GroupState, before: Member, member: Member) -> bool:
@@ -281,7 +281,7 @@ class Membership:
     def _look_around(self, now: int) -> None:
         self.directory.words[L.GROUP_LOOKED_AROUND] = now
         version = self.directory.words.item(L.GROUP_VERSION)
-        if self._known[0] != version:
+        if self._known[0] != version or version & 1:
             self._known = version, self.directory.peek()
         known = self._known[1]
         if known is not None and not self._is_someone_gone(known):
@@ -291,7 +291,7 @@ class Membership:
             if gone:
                 self._rebalance(state)
             self.directory.write(state)  # also one that was damaged, and is made anew now
-            self._remove_pages(state, gone)
+            self.directory.tidy(state, gone)
 
     def _is_someone_gone(self, state: GroupState) -> bool:
         others = [member for member in state.members.values() if member.member_id != self.member_id]
@@ -315,18 +315,6 @@ class Membership:
         self.directory.notify(gone)
         state.remove(gone)
         return [*gone, *strangers]
-
-    def _remove_pages(self, state: GroupState, gone: Iterable[str]) -> None:
-        """Remove the pages of who was taken out, and of members that died before they joined, or lost their state.
-
-        Once the state is written, not before: who is in it without a page could not be told that it was removed.
-        """
-        for member_id in gone:
-            self.directory.remove_member(member_id)
-        for member_id in self.directory.member_files():
-            known = member_id in state.members or member_id in state.strangers
-            if not known and not self.directory.is_alive(member_id):
-                self.directory.remove_member(member_id)
 
     # --- rebalancing ---
 
@@ -367,8 +355,10 @@ class Membership:
             if not owned.issuperset(partitions):
                 raise self._not_owned(set(partitions) - owned)
             write()
-        finally:
             lock.release()
+        except BaseException:
+            lock.release()
+            raise
 
     def _really_owned(self) -> Partitions:
         state = self.directory.peek()

@@ -102,8 +102,9 @@ CONTROL_SESSION, CONTROL_METADATA = 1, 2
 # --- groups -----------------------------------------------------------------------------------------------------
 
 GROUP_MAGIC = int.from_bytes(b"EVLGRUP1", "little")
-# Times are milliseconds of the machine's monotonic clock. The version changes with every change of the state. The last
-# word changes when all members should look at it, since one of them has no page that could tell it.
+# Times are milliseconds of the machine's monotonic clock. The version changes with every change of the state, and is
+# odd while one is under way. The last word changes when all members should look at the state, since one of them has no
+# page that could tell it.
 GROUP_GENERATION, GROUP_VERSION, GROUP_MEMBERS, GROUP_LOOKED_AROUND, GROUP_LOOK = 1, 2, 3, 4, 5
 
 MEMBER_MAGIC = int.from_bytes(b"EVLMEMB1", "little")
