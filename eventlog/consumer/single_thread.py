@@ -51,4 +51,4 @@ class SingleThread:
     @property
     def is_calling_back(self) -> bool:
         """Tell whether this thread runs the caller's own code within a call."""
-        return self._calling_back == threading.get_ident()
+        return self._calling_back == threading.get_ident() and self._in_use.locked()
