@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -36,6 +37,7 @@ class Scenario:
     """Something to be interrupted: what is there before, the work, and what must be true afterwards."""
 
     accompanied = False  # by a process that has the log open all the time, so that no session ends
+    floor = "/eventlog/storage/"  # whose lines to die between
 
     def __init__(self) -> None:
         self.filesystem = FileSystem()  # that the work goes through
@@ -49,6 +51,10 @@ class Scenario:
     def open(self, path: str) -> eventlog.EventLog:
         """Open the log for the work."""
         return eventlog.open(path, filesystem=self.filesystem)
+
+    def companion(self, path: str) -> Companion | None:
+        """Start the process that accompanies it, if any."""
+        return Companion(path) if self.accompanied else None
 
     def work(self, path: str, acknowledge: Acknowledge) -> None:
         """Do it, and acknowledge each step."""
@@ -275,6 +281,65 @@ class CommitThousandth(CommitOffsets):
         super().check(path, acknowledged)
 
 
+class ChangeGroup(Scenario):
+    """Join a group, let a second member join and take over a share, commit, leave; a third lives in another process."""
+
+    floor = "/eventlog/coordination/"
+    places = tuple(eventlog.TopicPartition(harness.TOPIC, number) for number in range(3))
+
+    def prepare(self, path: str) -> None:
+        with eventlog.open(path) as log:
+            log.create_topic("other")
+            for partition in log.create_topic(harness.TOPIC, partitions=3).partitions:
+                partition.append([b"x"] * 9)
+            with self.member(log, harness.TOPIC) as consumer:  # which makes the topic of committed offsets
+                consumer.poll()
+                consumer.commit(dict.fromkeys(self.places, 1))
+
+    def companion(self, path: str) -> Companion | None:
+        return GroupMate(path)
+
+    def work(self, path: str, acknowledge: Acknowledge) -> None:
+        with self.open(path) as log:
+            first, second = (self.member(log, harness.TOPIC) for _ in range(2))
+            first.poll()
+            for offset in (2, 3):
+                first.commit(dict.fromkeys(self.places, offset))
+                acknowledge(offset)
+            for consumer in (second, first, second):
+                consumer.poll()
+            assert len(first.assignment()) + len(second.assignment()) == 3
+            first.close()
+            second.poll()
+            second.commit(dict.fromkeys(self.places, 4))
+            acknowledge(4)
+            second.close()
+
+    def check(self, path: str, acknowledged: list[object]) -> None:
+        with eventlog.open(path) as log, self.member(log, harness.TOPIC) as consumer:
+            take_all(consumer, self.places)
+            found = {commit and commit.offset for commit in map(consumer.committed, self.places)}
+            least = max([1, *acknowledged])  # type: ignore[type-var]
+            assert found in ({least}, {least + 1}), found
+            consumer.commit(dict.fromkeys(self.places, 5))
+            group = os.path.join(path, "groups", "g")
+            assert sorted(os.listdir(group)) == ["control", "lock", "members", "state.json"]
+            assert len(os.listdir(os.path.join(group, "members"))) == 2
+
+    @staticmethod
+    def member(log: eventlog.EventLog, *topics: str) -> eventlog.Consumer:
+        """Return a consumer of the group."""
+        return log.consumer(*topics, group="g", auto_offset_reset="earliest", enable_auto_commit=False)
+
+
+def take_all(consumer: eventlog.Consumer, places: Sequence[eventlog.TopicPartition]) -> None:
+    """Poll until all these partitions are assigned."""
+    deadline = time.monotonic() + 30
+    while not set(consumer.assignment()).issuperset(places):
+        assert time.monotonic() < deadline, f"{consumer.assignment()} is all that is had"
+        consumer.poll(timeout=0.02)
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     "create_log": CreateLog,
     "create_topic": CreateTopic,
@@ -285,6 +350,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "recover": Recover,
     "commit_offsets": CommitOffsets,
     "commit_thousandth": CommitThousandth,
+    "change_group": ChangeGroup,
 }
 
 
@@ -390,8 +456,9 @@ def in_write(n: int) -> Way:
 
 
 def before_line(n: int, counted: Pipe | None = None) -> Way:
-    """Die before the n-th line of the package's storage floor; with ``counted``, tell how many lines there are."""
+    """Die before the n-th line of the scenario's floor; with ``counted``, tell how many lines there are."""
     left = n
+    floor = ""
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
@@ -402,9 +469,12 @@ def before_line(n: int, counted: Pipe | None = None) -> Way:
         return trace
 
     def enter(frame: FrameType, event: str, argument: object) -> Any:
-        return trace if "/eventlog/storage/" in frame.f_code.co_filename else None
+        return trace if floor in frame.f_code.co_filename else None
 
     def way(scenario: Scenario, work: Callable[[], None]) -> int:
+        nonlocal floor
+        floor = scenario.floor
+
         def watched() -> None:
             sys.settrace(enter)
             work()
@@ -425,7 +495,7 @@ def once(name: str, path: str, way: Way) -> tuple[int, bool]:
     scenario = SCENARIOS[name]()
     os.mkdir(path)
     run(lambda: scenario.prepare(path))
-    companion = Companion(path) if scenario.accompanied else None
+    companion = scenario.companion(path)
     scenario.spoil(path)
     acknowledgements = Pipe()
     status = way(scenario, lambda: scenario.work(path, acknowledgements.put))
@@ -463,6 +533,21 @@ class Companion:
         self._opened.close()
         self._ended.close()
         return status
+
+
+class GroupMate(Companion):
+    """A member that reads another topic, and keeps it; in the end it takes over everything."""
+
+    def _work(self, path: str) -> None:
+        with eventlog.open(path) as log, ChangeGroup.member(log, "other") as consumer:
+            consumer.poll()
+            consumer.commit({eventlog.TopicPartition("other", 0): 0})
+            self._opened.sign()
+            self._ended.wait()
+            consumer.commit({eventlog.TopicPartition("other", 0): 0})
+            consumer.subscribe(["other", harness.TOPIC])
+            take_all(consumer, ChangeGroup.places)
+            assert {consumer.committed(tp) for tp in ChangeGroup.places} == {eventlog.OffsetAndMetadata(5)}
 
 
 def calls_of(name: str, base: str) -> list[str]:

@@ -19,6 +19,7 @@ import pytest
 
 _DRIVER = Path(__file__).with_name("kill_driver.py")
 _IN_CI = os.environ.get("CI") == "true"
+_STEPS = {"change_group": 3}  # it makes more than 600 calls
 needs_strace = pytest.mark.skipif(not _IN_CI and shutil.which("strace") is None, reason="strace is not installed")
 
 
@@ -53,11 +54,13 @@ def _assert_survived(report: dict[str, Any], at_least: int) -> None:
         pytest.param("recover", 100, id="recovering a log that nobody else has open"),
         pytest.param("commit_offsets", 100, id="committing offsets for the first time"),
         pytest.param("commit_thousandth", 80, id="committing offsets, and writing a snapshot of them"),
+        pytest.param("change_group", 200, id="joining, rebalancing, committing in and leaving a group"),
     ],
 )
 def test_killed_at_every_system_call(scenario: str, at_least: int) -> None:
     """Killed instead of making any one of its system calls, a process leaves a log that lost nothing."""
-    _assert_survived(_drive(scenario, "calls", 1, 0), at_least)
+    step = _STEPS.get(scenario, 1)
+    _assert_survived(_drive(scenario, "calls", step, step // 2), at_least)
 
 
 @needs_strace
@@ -68,10 +71,11 @@ def test_killed_in_the_middle_of_every_write(scenario: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "step"), [("append", 37), ("append_accompanied", 19), ("take_over", 13), ("recover", 17)]
+    ("scenario", "step"),
+    [("append", 37), ("append_accompanied", 19), ("take_over", 13), ("recover", 17), ("change_group", 17)],
 )
 def test_killed_between_two_lines(scenario: str, step: int) -> None:
-    """Killed between two lines of the storage code, so between two stores into a page, it leaves a whole log."""
+    """Killed between two lines of its floor's code, so between two stores into a page, it leaves a whole log."""
     _assert_survived(_drive(scenario, "lines", step, step // 2), at_least=30)
 
 
