@@ -18,6 +18,7 @@ from eventlog.coordination.assignors.choose import resolve
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.membership import MemberSettings, Membership, Turn
 from eventlog.coordination.offset_store import OffsetStore
+from eventlog.coordination.rebalancer import Rebalancer
 from eventlog.errors import InvalidConfigError
 from eventlog.files.notify import Word
 from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
@@ -39,7 +40,14 @@ def group_reader(
         _assignors(config.partition_assignment_strategy), config.client_id, config.group_instance_id,
         config.session_timeout_ms, config.max_poll_interval_ms,
     )  # fmt: skip
-    membership = Membership(directory, settings, registry.partition_counts, clock)
+
+    def begin(partitions: list[TopicPartition]) -> None:
+        unknown = [tp for tp, place in store.committed(directory.group, partitions).items() if place is None]
+        if unknown:
+            store.commit(directory.group, dict.fromkeys(unknown, OffsetAndMetadata(0)))
+
+    rebalancer = Rebalancer(directory.group, settings.assignors, registry.partition_counts, begin)
+    membership = Membership(directory, settings, rebalancer, clock)
     subscription: Subscription = parts["subscription"]
 
     def guard(partitions: Collection[TopicPartition], write: Callable[[], None]) -> None:
@@ -106,7 +114,7 @@ class GroupReader:
 
     def _look_at_topics(self, metadata_version: int) -> None:
         if self.membership.is_member:
-            self.membership.update(self._subscription.topics())
+            self.membership.update(self._subscription.topics(), are_new=self._seen_metadata >= 0)
             self._is_unfinished |= bool(self._made_anew())
         self._seen_metadata = metadata_version
 

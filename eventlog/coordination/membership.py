@@ -20,7 +20,7 @@ import os
 import socket
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -28,10 +28,10 @@ import attrs
 
 from eventlog.clock import Clock
 from eventlog.coordination.assignors.assignor import Assignor
-from eventlog.coordination.assignors.choose import BUILT_IN, choose
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.group_state import GroupState, Member, Partitions
 from eventlog.coordination.liveness import Liveness
+from eventlog.coordination.rebalancer import Rebalancer
 from eventlog.errors import ClosedError, CommitFailedError, FencedInstanceIdError, FencedMemberError
 from eventlog.files.file_lock import FileLock
 from eventlog.files.notify import Word, Words
@@ -75,7 +75,7 @@ class Membership:
         self,
         directory: GroupDirectory,
         settings: MemberSettings,
-        partition_counts: Callable[[Iterable[str]], dict[str, int]],
+        rebalancer: Rebalancer,
         clock: Clock,
     ) -> None:
         self.directory = directory
@@ -83,7 +83,7 @@ class Membership:
         self.generation = -1
         self.owned = _NOTHING
         self._settings = settings
-        self._partition_counts = partition_counts
+        self._rebalancer = rebalancer
         self._clock = clock
         self._liveness = Liveness(directory, clock)
         self._page: Words | None = None
@@ -113,7 +113,7 @@ class Membership:
             member = self._new_member(topics)
             before = None if member.instance_id is None else state.with_instance(member.instance_id)
             self._refuse_second_instance(before)
-            self._choose(state, member)
+            self._rebalancer.choose(state, member)
             page, life = self.directory.create_member(member.member_id)
             page[L.MEMBER_LAST_POLL] = self._liveness.now_ms()
             if before is not None:
@@ -121,7 +121,7 @@ class Membership:
             else:
                 state.members[member.member_id] = member
             if before is None or self._differs(state, before, member):
-                self._rebalance(state)
+                self._rebalancer.rebalance(state)
             self._page, self._life, self.member_id = page, life, member.member_id
             turn = self._advance(state, changed=True)
             self.directory.tidy(state, gone)
@@ -131,7 +131,7 @@ class Membership:
         """Tell whether a restarted static member calls for a rebalance: it wants others, or partitions were added."""
         if (before.topics, before.strategies) != (member.topics, member.strategies):
             return True
-        return self._partition_counts(_topics_of(state)) != state.partition_counts
+        return self._rebalancer.counts(state) != state.partition_counts
 
     def _new_member(self, topics: Collection[str]) -> Member:
         settings = self._settings
@@ -156,7 +156,7 @@ class Membership:
             if self._settings.instance_id is None:
                 with self.directory.locked() as state:
                     if state.remove([self.member_id]):
-                        self._rebalance(state)
+                        self._rebalancer.rebalance(state)
                         self.directory.write(state)
                     self.directory.remove_member(self.member_id)
         finally:
@@ -231,7 +231,7 @@ class Membership:
                 self._write_without_stranger(state)
             return Turn(lost=True)
         if state.is_unassigned:
-            self._rebalance(state)
+            self._rebalancer.rebalance(state)
             changed = True
         to_revoke = state.to_revoke(self.member_id)
         taken = _NOTHING
@@ -253,17 +253,22 @@ class Membership:
         state.strangers -= {self.member_id}
         self.directory.write(state)
 
-    def update(self, topics: Collection[str]) -> None:
-        """Say which topics to read from now on; rebalance if that, or their partitions, have changed."""
+    def update(self, topics: Collection[str], *, are_new: bool = False) -> None:
+        """Say which topics to read from now on; rebalance if that, or their partitions, have changed.
+
+        ``are_new`` tells that topics which this member did not read before did not exist before.
+        """
         wanted = tuple(sorted(topics))
         with self.directory.locked() as state:
             member = state.members.get(self.member_id)
             if member is None:
                 return
-            counts = self._partition_counts(_topics_of(state) | set(wanted))
+            counts = self._rebalancer.counts(state, wanted)
             if member.topics != wanted or counts != state.partition_counts:
+                if are_new:
+                    state.partition_counts.update(dict.fromkeys(set(wanted).difference(member.topics), 0))
                 member.topics = wanted
-                self._rebalance(state)
+                self._rebalancer.rebalance(state)
                 self.directory.write(state)
 
     def word(self) -> Word:
@@ -289,7 +294,7 @@ class Membership:
         with self.directory.locked() as state:
             gone = self._remove_gone(state)
             if gone:
-                self._rebalance(state)
+                self._rebalancer.rebalance(state)
             self.directory.write(state)  # also one that was damaged, and is made anew now
             self.directory.tidy(state, gone)
 
@@ -315,26 +320,6 @@ class Membership:
         self.directory.notify(gone)
         state.remove(gone)
         return [*gone, *strangers]
-
-    # --- rebalancing ---
-
-    def _choose(self, state: GroupState, joining: Member | None = None) -> str:
-        preferences = {member_id: member.strategies for member_id, member in state.members.items()}
-        if joining is not None:
-            preferences[joining.member_id] = joining.strategies
-        return choose(preferences, group=self.directory.group)
-
-    def _rebalance(self, state: GroupState) -> None:
-        if not state.members:
-            state.generation += 1
-            state.strategy, state.partition_counts = "", {}
-            return
-        name = self._choose(state)
-        assignor = self._settings.assignors.get(name) or BUILT_IN.get(name)
-        if assignor is None:  # who leaves need not know the assignor of those who stay
-            state.is_unassigned = True
-        else:
-            state.rebalance(assignor, self._partition_counts(_topics_of(state)))
 
     # --- committing ---
 
@@ -376,10 +361,6 @@ class Membership:
             "the partition is not assigned to this member", group=self.directory.group, topic=topic,
             partition=partition, hint="nothing was committed; commit in on_partitions_revoked what was read until then",
         )  # fmt: skip
-
-
-def _topics_of(state: GroupState) -> set[str]:
-    return {topic for member in state.members.values() for topic in member.topics}
 
 
 def _after_fork_in_child() -> None:
