@@ -231,11 +231,19 @@ class EventLog:
                 partition.flush_if_written()
 
     def close(self) -> None:
-        """Close producers (which flush), consumers and files. Harmless when closed already."""
+        """Close producers (which flush), consumers and files. Harmless when closed already.
+
+        When a client's close raises, the others and the files are closed all the same, and then the first error is
+        raised.
+        """
         if self._closed:
             return
+        errors: list[Exception] = []
         for client in list(self._clients):
-            client.close()
+            try:
+                client.close()
+            except Exception as error:
+                errors.append(error)
         join_finishing()
         self._closed = True
         try:
@@ -245,6 +253,8 @@ class EventLog:
             self._context.closed = True
             self._registry.close()
             self._session.close()
+        if errors:
+            raise errors[0]
 
     def __enter__(self) -> EventLog:
         return self

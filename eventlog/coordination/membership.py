@@ -105,7 +105,7 @@ class Membership:
         """Become a member that reads ``topics``.
 
         Raises FencedInstanceIdError when another live member has the same ``group_instance_id``, and
-        InconsistentGroupProtocolError when the members do not all know one of its assignors.
+        InconsistentGroupProtocolError when the members do not all know one of its assignors. Nothing has changed then.
         """
         self.refuse_forked()
         with self.directory.locked() as state:
@@ -113,15 +113,14 @@ class Membership:
             member = self._new_member(topics)
             before = None if member.instance_id is None else state.with_instance(member.instance_id)
             self._refuse_second_instance(before)
-            self._rebalancer.choose(state, member)
-            page, life = self.directory.create_member(member.member_id)
-            page[L.MEMBER_LAST_POLL] = self._liveness.now_ms()
             if before is not None:
                 state.replace(before.member_id, member)
             else:
                 state.members[member.member_id] = member
             if before is None or self._differs(state, before, member):
                 self._rebalancer.rebalance(state)
+            page, life = self.directory.create_member(member.member_id)
+            page[L.MEMBER_LAST_POLL] = self._liveness.now_ms()
             self._page, self._life, self.member_id = page, life, member.member_id
             turn = self._advance(state, changed=True)
             self.directory.tidy(state, gone)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.assignors.choose import BUILT_IN, choose
-from eventlog.coordination.group_state import GroupState, Member
+from eventlog.coordination.group_state import GroupState
+from eventlog.errors import IllegalStateError
 from eventlog.model import TopicPartition
 
 PartitionCounts = Callable[[Iterable[str]], dict[str, int]]
@@ -28,28 +29,18 @@ class Rebalancer:
         self._partition_counts = partition_counts
         self._begin = begin
 
-    def choose(self, state: GroupState, joining: Member | None = None) -> str:
-        """Return the name of the assignor that all members know, also the one that is joining.
-
-        Raises InconsistentGroupProtocolError when there is none.
-        """
-        preferences = {member_id: member.strategies for member_id, member in state.members.items()}
-        if joining is not None:
-            preferences[joining.member_id] = joining.strategies
-        return choose(preferences, group=self._group)
-
     def counts(self, state: GroupState, topics: Collection[str] = ()) -> dict[str, int]:
         """Return how many partitions there are of each topic that members read, and of these."""
         read = {topic for member in state.members.values() for topic in member.topics}
         return self._partition_counts(read.union(topics))
 
     def rebalance(self, state: GroupState) -> None:
-        """Give every member a new target."""
+        """Give every member a new target. Raises InconsistentGroupProtocolError when no assignor is known to all."""
         if not state.members:
             state.generation += 1
             state.strategy, state.partition_counts = "", {}
             return
-        name = self.choose(state)
+        name = choose({member_id: one.strategies for member_id, one in state.members.items()}, group=self._group)
         assignor = self._assignors.get(name) or BUILT_IN.get(name)
         if assignor is None:  # who leaves need not know the assignor of those who stay
             state.is_unassigned = True
@@ -57,6 +48,23 @@ class Rebalancer:
         counts = self.counts(state)
         self._begin(_new_partitions(state.partition_counts, counts))
         state.rebalance(assignor, counts)
+        if name not in BUILT_IN:
+            _check_targets(state, name, self._group)
+
+
+def _check_targets(state: GroupState, name: str, group: str) -> None:
+    """Refuse what an assignor of the caller's own made up, before anybody reads by it."""
+    given: set[TopicPartition] = set()
+    for member in state.members.values():
+        for tp in member.target:
+            exists = tp.topic in member.topics and 0 <= tp.partition < state.partition_counts.get(tp.topic, 0)
+            if tp in given or not exists:
+                raise IllegalStateError(
+                    f"the assignor {name!r} gave {member.member_id} a partition that is not to be had",
+                    group=group, topic=tp.topic, partition=tp.partition,
+                    hint="it must give each partition once, to a member that subscribed to its topic",
+                )  # fmt: skip
+            given.add(tp)
 
 
 def _new_partitions(before: Mapping[str, int], counts: Mapping[str, int]) -> list[TopicPartition]:
