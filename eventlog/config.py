@@ -63,6 +63,11 @@ def _text_or_none(_: object, attribute: attrs.Attribute[Any], value: object) -> 
         raise _fail(attribute, value, "a text that is not empty, or None")
 
 
+def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise _fail(attribute, value, "a text")
+
+
 def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is not None and not isinstance(value, str) and not callable(value):
@@ -136,8 +141,8 @@ class ConsumerConfig:
     check_crcs: bool = attrs.field(default=True, validator=_flag)
     exclude_internal_topics: bool = attrs.field(default=True, validator=_flag)
     group: str | None = attrs.field(default=None)
-    group_instance_id: str | None = attrs.field(default=None, validator=_text_or_none)
-    client_id: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    group_instance_id: str | None = attrs.field(default=None)
+    client_id: str = attrs.field(default="", validator=_text)
     session_timeout_ms: int = attrs.field(default=45_000, validator=_whole(1))
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_whole(1))
     partition_assignment_strategy: Any = attrs.field(default="cooperative-sticky")
@@ -146,6 +151,12 @@ class ConsumerConfig:
 
     key_deserializer: Any = attrs.field(default=None, validator=_codec("deserializer"))
     value_deserializer: Any = attrs.field(default=None, validator=_codec("deserializer"))
+
+    @group_instance_id.validator
+    def _check_instance(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        _text_or_none(self, attribute, value)
+        if value is not None and self.group is None:
+            raise _fail(attribute, value, "group as well: it is an id within one")
 
 
 def configure(cls: type[Config], options: dict[str, Any]) -> Config:

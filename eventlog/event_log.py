@@ -234,14 +234,20 @@ class EventLog:
         """Close producers (which flush), consumers and files. Harmless when closed already.
 
         When a client's close raises, the others and the files are closed all the same, and then the first error is
-        raised.
+        raised. A ``with`` that an error ends commits nothing for the consumers in it that are still open.
         """
+        self._close(autocommit=True)
+
+    def _close(self, *, autocommit: bool) -> None:
         if self._closed:
             return
         errors: list[Exception] = []
         for client in list(self._clients):
             try:
-                client.close()
+                if isinstance(client, Consumer | ConsumerThread):
+                    client.close(autocommit=autocommit)
+                else:
+                    client.close()
             except Exception as error:
                 errors.append(error)
         join_finishing()
@@ -259,8 +265,8 @@ class EventLog:
     def __enter__(self) -> EventLog:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._close(autocommit=kind is None)
 
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""

@@ -202,12 +202,13 @@ class AsyncConsumer:
 
     # --- closing ---
 
-    async def close(self) -> None:
+    async def close(self, *, autocommit: bool = True) -> None:
         """End, as `Consumer.close` does, behind the calls that were made before; a poll under way raises ClosedError.
 
         Harmless when closed already. When cancelled, the consumer is closed all the same. One that is dropped is closed
         too, but later; when its log is closed first, no `AsyncRebalanceListener` is told.
         """
+        self._thread.autocommit &= autocommit
         await self._thread.aclose()
 
     async def __aenter__(self) -> AsyncConsumer:
@@ -222,7 +223,7 @@ class AsyncConsumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.close(autocommit=kind is None)
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._consumer)[1:]}"

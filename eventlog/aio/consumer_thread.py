@@ -79,6 +79,7 @@ class ConsumerThread:
         self.consumer = consumer
         self.read_ahead = ReadAhead(consumer)
         self.is_ending = False
+        self.autocommit = True  # commit automatically, if the consumer does, when it is closed
         self._at_first = at_first
         self._topics = list(topics)
         self._worker = Worker("eventlog-async-consumer", self._finish)
@@ -299,7 +300,7 @@ class ConsumerThread:
             return
         if not self._worker.is_started:
             self.is_ending = True
-            self.consumer.close()
+            self.consumer.close(autocommit=self.autocommit)
             return
         self._refuse_within(self._callback)
         loop = self._bound_loop()
@@ -314,7 +315,7 @@ class ConsumerThread:
     def _finish(self) -> None:
         try:
             self.read_ahead.give_back(self.read_ahead.take_all())
-            self.consumer.close()
+            self.consumer.close(autocommit=self.autocommit)
         except BaseException as error:
             self._failure = error
             if self._is_dropped:
@@ -344,13 +345,14 @@ class ConsumerThread:
             self.consumer.wakeup()
             self._worker.stop()
 
-    def close(self) -> None:
+    def close(self, *, autocommit: bool = True) -> None:
         """Close and wait for it, in any thread, also that of the loop: listeners' coroutines are not waited for."""
+        self.autocommit &= autocommit
         self.is_ending = self._waits_for_no_loop = True
         if self._worker.is_forked:
             return
         if not self._worker.is_started:
-            self.consumer.close()
+            self.consumer.close(autocommit=self.autocommit)
             return
         callback = self._waits_for
         if callback is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from eventlog.clock import Clock
 from eventlog.consumer.subscription import checked_partition
 from eventlog.coordination.offset_store import OffsetStore, checked_offset
-from eventlog.errors import EventLogError, InvalidRecordError, OffsetOutOfRangeError
+from eventlog.errors import EventLogError, InvalidConfigError, InvalidRecordError, OffsetOutOfRangeError
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.topics.registry import TopicRegistry
 
@@ -49,6 +49,10 @@ class Committer:
         """Tell whether commits happen without being asked for."""
         return self._interval is not None
 
+    def stop(self) -> None:
+        """Commit nothing any more without being asked for it."""
+        self._interval = None
+
     # --- committing ---
 
     def commit(self, offsets: Offsets) -> None:
@@ -61,6 +65,8 @@ class Committer:
 
     def commit_async(self, offsets: Offsets, callback: CommitCallback | None) -> None:
         """Do the same at once, since it waits for nothing; `run_callbacks` tells what became of it."""
+        if callback is not None and not callable(callback):
+            raise InvalidConfigError(f"callback={callback!r} is not callable", hint="give a function, or None")
         error: BaseException | None = None
         try:
             self.commit(offsets)

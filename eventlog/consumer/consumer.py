@@ -370,24 +370,24 @@ class Consumer:
 
     # --- closing ---
 
-    def close(self) -> None:
-        """End: commit, if that is automatic, and leave the group at once.
+    def close(self, *, autocommit: bool = True) -> None:
+        """End: commit, if that is automatic (and ``autocommit`` is left on), and leave the group at once.
 
-        Harmless when closed already; records and batches that were returned stay valid. From another thread, a poll
-        under way raises ClosedError first.
+        A ``with`` that an error ends commits nothing: what `poll` returned may not have been handled. Harmless when
+        closed already; what was returned stays valid. From another thread, a poll under way raises ClosedError first.
         """
         self._refuse_in_callback()
         self._closed = True
         self._fetcher.signal()
         if self._group is not None and not self._group.is_closed:  # also what an interrupt has left of an earlier call
             with self._thread.waiting():
-                self._group.close()
+                self._group.close(autocommit=autocommit)
 
     def __enter__(self) -> Consumer:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self.close(autocommit=kind is None)
 
     def __repr__(self) -> str:
         return f"<Consumer of {partitions_text(self._fetcher.readers)}{' (closed)' if self._closed else ''}>"

@@ -54,6 +54,7 @@ class Fetcher:
                 found = found + taken if found else taken
                 turns.rotate(-1)
                 idle = 0 if taken else idle + 1
+            self.consumed += len(found)  # here: after the try, an interrupt would lose what was found
         except (EventLogError, OSError):
             if not found:  # what was found is returned first; the next poll begins with this partition
                 turns.rotate(-1)
@@ -61,7 +62,6 @@ class Fetcher:
         except BaseException:
             self.give_back([(record.topic, record.partition, record.offset) for record in found])
             raise
-        self.consumed += len(found)
         return found
 
     def batches(self, max_bytes: int) -> list[RecordBatch]:
@@ -78,6 +78,7 @@ class Fetcher:
                     max_bytes -= batch.size
                 turns.rotate(-1)
                 idle = 0 if batch is not None else idle + 1
+            self.consumed += sum(map(len, found))
         except (EventLogError, OSError):
             if not found:
                 turns.rotate(-1)
@@ -85,7 +86,6 @@ class Fetcher:
         except BaseException:
             self.give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
             raise
-        self.consumed += sum(map(len, found))
         return found
 
     def give_back(self, taken: list[tuple[str, int, int]]) -> None:

@@ -51,7 +51,7 @@ def group_reader(
     subscription: Subscription = parts["subscription"]
 
     def guard(partitions: Collection[TopicPartition], write: Callable[[], None]) -> None:
-        if subscription.is_by_hand():
+        if subscription.is_by_hand() or not subscription.is_active():
             directory.commit_alone(write)
         else:
             membership.commit(partitions, write)
@@ -223,23 +223,27 @@ class GroupReader:
         generation = membership.generation if membership.is_member else -1
         return GroupMetadata(membership.directory.group, generation, membership.member_id, self._instance_id)
 
-    def leave(self) -> None:
+    def leave(self, *, autocommit: bool = True) -> None:
         """Commit (when that is automatic), tell the listener, and leave the group."""
         errors: list[Exception] = []
+        if not autocommit:
+            self.committer.stop()
         if not self.membership.is_forked:
             self._run_callbacks()
             if self._subscription.is_by_hand():
                 self.committer.commit_now(self.positions())
+            elif self.membership.is_removed():
+                self._drop(self.listener.on_partitions_lost, list(self._fetcher.readers), errors)
             elif self.membership.is_member:
                 self._revoke(list(self._fetcher.readers), errors)
         self.membership.leave()
         if errors:
             raise errors[0]
 
-    def close(self) -> None:
+    def close(self, *, autocommit: bool = True) -> None:
         """Leave, and give back descriptors."""
         try:
-            self.leave()
+            self.leave(autocommit=autocommit)
         finally:
             self.membership.close()
             self._is_closed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,7 @@ from eventlog.model import TopicPartition
 from eventlog.quantities import whole
 from eventlog.topics.registry import TopicRegistry
 
+_log = logging.getLogger("eventlog")
 _NAMED = 3  # partitions, or topics, that are named one by one
 
 
@@ -94,12 +96,15 @@ class Subscription:
         return self._assigned is not None
 
     def topics(self) -> list[str]:
-        """Return the topics subscribed to. Raises UnknownTopicError when one that the caller named is gone."""
+        """Return the topics subscribed to, without those that are gone. Raises UnknownTopicError when all are."""
         if self._topics is None:
             return self._matching()
-        for name in self._topics:
-            self._registry.get(name)
-        return self._topics
+        there = sorted(self._registry.partition_counts(self._topics))
+        if self._topics and not there:
+            self._registry.get(self._topics[0])  # raises
+        for name in set(self._topics).difference(there):
+            _log.warning("the topic %s is subscribed to, and does not exist (any more)", name)
+        return there
 
     def partitions(self) -> list[TopicPartition]:
         """Return what is to be read now. Raises UnknownTopicError when a topic named by the caller is gone."""

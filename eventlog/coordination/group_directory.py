@@ -50,7 +50,10 @@ def group_directory_name(group: object) -> str:
     except UnicodeEncodeError as error:
         raise InvalidGroupError(f"{group!r} cannot be written as UTF-8", group=group, hint="give a text") from error
     if len(name) > _LONGEST_NAME:
-        raise InvalidGroupError("the group's name is too long", group=group, hint="use up to 255 letters and digits")
+        raise InvalidGroupError(
+            "the group's name is too long", group=f"{group[:40]}...",
+            hint="it names a directory: up to 255 letters and digits, of which others count up to twelve times",
+        )  # fmt: skip
     return name
 
 

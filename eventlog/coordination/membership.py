@@ -344,9 +344,21 @@ class Membership:
             lock.release()
             raise
 
+    def is_removed(self) -> bool:
+        """Tell whether the group goes on without this member, which has not been told yet."""
+        if self._page is None or not self._has_to_look(self._page):
+            return False
+        state = self.directory.peek()
+        return state is not None and self.member_id not in state.members
+
     def _really_owned(self) -> Partitions:
         state = self.directory.peek()
         member = None if state is None or self._page is None else state.members.get(self.member_id)
+        if not self.member_id:
+            raise CommitFailedError(
+                "the consumer has not joined its group yet", group=self.directory.group,
+                hint="poll() joins; nothing was committed",
+            )  # fmt: skip
         if member is None:
             raise FencedMemberError(
                 "the group goes on without this member", group=self.directory.group,

@@ -47,24 +47,28 @@ class Rebalancer:
             return
         counts = self.counts(state)
         self._begin(_new_partitions(state.partition_counts, counts))
-        state.rebalance(assignor, counts)
+        try:
+            state.rebalance(assignor, counts)
+        except (AttributeError, TypeError) as error:
+            raise self._bad(name, f"returned no assignment ({error})") from error
         if name not in BUILT_IN:
-            _check_targets(state, name, self._group)
+            self._check_targets(state, name)
 
+    def _check_targets(self, state: GroupState, name: str) -> None:
+        """Refuse what an assignor of the caller's own made up, before anybody reads by it."""
+        given: set[TopicPartition] = set()
+        for member in state.members.values():
+            for tp in member.target:
+                exists = tp.topic in member.topics and 0 <= tp.partition < state.partition_counts.get(tp.topic, 0)
+                if tp in given or not exists:
+                    raise self._bad(name, f"gave {member.member_id} {tp.topic}-{tp.partition}, which is not to be had")
+                given.add(tp)
 
-def _check_targets(state: GroupState, name: str, group: str) -> None:
-    """Refuse what an assignor of the caller's own made up, before anybody reads by it."""
-    given: set[TopicPartition] = set()
-    for member in state.members.values():
-        for tp in member.target:
-            exists = tp.topic in member.topics and 0 <= tp.partition < state.partition_counts.get(tp.topic, 0)
-            if tp in given or not exists:
-                raise IllegalStateError(
-                    f"the assignor {name!r} gave {member.member_id} a partition that is not to be had",
-                    group=group, topic=tp.topic, partition=tp.partition,
-                    hint="it must give each partition once, to a member that subscribed to its topic",
-                )  # fmt: skip
-            given.add(tp)
+    def _bad(self, name: str, what: str) -> IllegalStateError:
+        return IllegalStateError(
+            f"the assignor {name!r} {what}", group=self._group,
+            hint="it must return a dict: for each member id, partitions of its topics, each given once",
+        )  # fmt: skip
 
 
 def _new_partitions(before: Mapping[str, int], counts: Mapping[str, int]) -> list[TopicPartition]:

@@ -392,21 +392,6 @@ def test_a_topic_made_anew_is_read_from_its_beginning(log: eventlog.EventLog) ->
     assert sorted(record.offset for record in consumer.poll()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
-def test_a_deleted_topic_that_was_named_is_told(log: eventlog.EventLog) -> None:
-    """poll raises UnknownTopicError for a topic that was subscribed to by name; subscribing to others goes on."""
-    log.create_topic("t")
-    log.create_topic("u").partitions[0].append([b"x"])
-    consumer = log.consumer("t", "u", group="g", auto_offset_reset="earliest")
-    settle(consumer)
-    log.delete_topic("t")
-    for _ in range(2):
-        with pytest.raises(eventlog.UnknownTopicError):
-            consumer.poll()
-    consumer.subscribe(["u"])
-    assert values(consumer.poll()) == [b"x"]
-    consumer.close()
-
-
 def test_subscribing_again_replaces(log: eventlog.EventLog) -> None:
     """Other topics replace the first ones with the next poll: the old ones are revoked and committed."""
     log.create_topic("t", partitions=2)

@@ -27,11 +27,11 @@ class Interrupted(FileSystem):
                 setattr(self, name, self._counted(getattr(self, name)))
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any) -> Any:
+        def counted(*args: Any, **options: Any) -> Any:
             self.left -= 1
             if self.left == 0:
                 self.act()
-            return call(*args)
+            return call(*args, **options)
 
         return counted
 
