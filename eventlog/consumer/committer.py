@@ -8,6 +8,7 @@ from typing import Any
 
 from eventlog.clock import Clock
 from eventlog.consumer.subscription import checked_partition
+from eventlog.coordination.group_directory import PATIENCE
 from eventlog.coordination.offset_store import OffsetStore, checked_offset
 from eventlog.errors import EventLogError, InvalidConfigError, InvalidRecordError, OffsetOutOfRangeError
 from eventlog.model import OffsetAndMetadata, TopicPartition
@@ -15,7 +16,9 @@ from eventlog.topics.registry import TopicRegistry
 
 Offsets = dict[TopicPartition, OffsetAndMetadata]
 CommitCallback = Callable[[Offsets, BaseException | None], Any]
-Guard = Callable[[Collection[TopicPartition], Callable[[], None]], None]
+Guard = Callable[[Collection[TopicPartition], Callable[[], None], float], None]
+
+_PATIENCE = 5.0  # seconds that a commit waits for a process that holds the group's lock, and may have been stopped
 
 _log = logging.getLogger("eventlog")
 
@@ -55,13 +58,15 @@ class Committer:
 
     # --- committing ---
 
-    def commit(self, offsets: Offsets) -> None:
-        """Write the offsets, all or none."""
+    def commit(self, offsets: Offsets, patience: float | None = None) -> None:
+        """Write the offsets, all or none; ``patience`` is for whoever holds the group's lock, in seconds."""
         if not offsets:
             return
-        self._guard(offsets.keys(), lambda: self._store.commit(self._group, offsets))
+        seconds = _PATIENCE if patience is None else patience
+        self._guard(offsets.keys(), lambda: self._store.commit(self._group, offsets), seconds)
         self.commits += 1
-        self._last.update({tp: committed.offset for tp, committed in offsets.items()})
+        for tp, committed in offsets.items():
+            self._last[tp] = committed.offset
 
     def commit_async(self, offsets: Offsets, callback: CommitCallback | None) -> None:
         """Do the same at once, since it waits for nothing; `run_callbacks` tells what became of it."""
@@ -100,7 +105,7 @@ class Committer:
         self._next = self._clock.monotonic() + self._interval
         moved = {tp: OffsetAndMetadata(place) for tp, place in positions.items() if self._last.get(tp) != place}
         try:
-            self.commit(moved)
+            self.commit(moved, PATIENCE)
         except EventLogError as error:
             _log.warning("an automatic commit of group %s failed: %s", self._group, error)
 

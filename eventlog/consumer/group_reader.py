@@ -15,7 +15,7 @@ from eventlog.consumer.single_thread import SingleThread
 from eventlog.consumer.subscription import Subscription
 from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.assignors.choose import resolve
-from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.group_directory import PATIENCE, GroupBusy, GroupDirectory
 from eventlog.coordination.membership import MemberSettings, Membership, Turn
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.rebalancer import Rebalancer
@@ -50,11 +50,11 @@ def group_reader(
     membership = Membership(directory, settings, rebalancer, clock)
     subscription: Subscription = parts["subscription"]
 
-    def guard(partitions: Collection[TopicPartition], write: Callable[[], None]) -> None:
+    def guard(partitions: Collection[TopicPartition], write: Callable[[], None], patience: float) -> None:
         if subscription.is_by_hand() or not subscription.is_active():
-            directory.commit_alone(write)
+            directory.commit_alone(write, patience)
         else:
-            membership.commit(partitions, write)
+            membership.commit(partitions, write, patience)
 
     interval = config.auto_commit_interval_ms if config.enable_auto_commit else None
     committer = Committer(store, directory.group, guard, registry, clock, interval)
@@ -103,14 +103,20 @@ class GroupReader:
         self.membership.refuse_forked()
         self._run_callbacks()
         if not self._subscription.is_by_hand():
-            if self._seen_metadata != metadata_version:
-                self._look_at_topics(metadata_version)
-            if self.membership.beat() or self._is_unfinished:
-                try:
-                    self._rebalance()
-                finally:
-                    self.failed_rebalances += self._is_unfinished
+            try:
+                self._keep_up(metadata_version)
+            except GroupBusy:  # the next poll tries again; this one goes on with what there is
+                self._is_unfinished = True
         self.committer.commit_if_due(self.positions)
+
+    def _keep_up(self, metadata_version: int) -> None:
+        if self._seen_metadata != metadata_version:
+            self._look_at_topics(metadata_version)
+        if self.membership.beat() or self._is_unfinished:
+            try:
+                self._rebalance()
+            finally:
+                self.failed_rebalances += self._is_unfinished
 
     def _look_at_topics(self, metadata_version: int) -> None:
         if self.membership.is_member:
@@ -205,7 +211,12 @@ class GroupReader:
         """Return what to commit: what the caller wants, checked, or the positions."""
         if wanted is not None:
             return self.committer.checked(wanted)
-        return {tp: OffsetAndMetadata(place) for tp, place in self.positions().items()}
+        readers = self._fetcher.readers.items()
+        return {
+            tp: OffsetAndMetadata(reader.position)
+            for tp, reader in readers
+            if reader.is_located and not reader.is_of_deleted_topic()
+        }
 
     # --- waiting, leaving ---
 
@@ -215,6 +226,8 @@ class GroupReader:
 
     def longest_sleep(self) -> float:
         """Return for how many seconds a waiting consumer may sleep."""
+        if self._is_unfinished:
+            return PATIENCE
         return self.membership.longest_sleep() if self.membership.is_member else float("inf")
 
     def metadata(self) -> GroupMetadata:

@@ -35,6 +35,13 @@ from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, GROUP_STATE, GROUPS, LOCK, MEMBERS
 
 _LONGEST_NAME = 255  # bytes of a file's name
+PATIENCE = (
+    0.02  # seconds to wait for the lock within a poll: it is held for microseconds, unless its holder was stopped
+)
+
+
+class GroupBusy(Exception):  # noqa: N818  # no error: whoever polls goes on with what there is, and tries again
+    """A process holds the group's lock and does not go on. Internal."""
 
 
 def group_directory_name(group: object) -> str:
@@ -226,25 +233,35 @@ class GroupDirectory:
         return page
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[GroupState]:
-        """Hold the lock, and hand out the state."""
+    def locked(self, patience: float = PATIENCE) -> Iterator[GroupState]:
+        """Hold the lock, and hand out the state. Raises GroupBusy when that takes longer than ``patience`` seconds."""
         self.prepare()
         with translated(self.path):
             try:
+                if not self.lock.acquire_within(patience):
+                    raise GroupBusy
                 with self.lock:
                     yield self.read()
             except BaseException:
                 self.lock.release()  # once more: an interrupt may have kept the lock from being freed
                 raise
 
-    def commit_alone(self, write: Callable[[], None]) -> None:
+    def acquire_to_commit(self, patience: float) -> None:
+        """Take the lock, shared with other commits. Raises CommitFailedError after ``patience`` seconds."""
+        if not self.lock.acquire_within(patience, shared=True):
+            raise CommitFailedError(
+                f"another process has held the group's lock for {patience} s", group=self.group,
+                hint="nothing was committed. Is a member stopped? Let it go on, or kill it, and commit again",
+            )  # fmt: skip
+
+    def commit_alone(self, write: Callable[[], None], patience: float) -> None:
         """Call ``write`` for a consumer that chose its partitions itself, unless the group has living members.
 
         Raises CommitFailedError then, as Kafka does: nothing else would keep it from undoing their commits.
         """
         self.prepare()
         try:
-            self.lock.acquire(shared=True)
+            self.acquire_to_commit(patience)
             state = self.peek()
             members = self.member_files() if state is None else [*state.members, *state.strangers]
             if any(map(self.is_alive, members)):

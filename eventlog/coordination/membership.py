@@ -16,6 +16,8 @@ replaces it, and tells those who have something to do. Every step leaves a whole
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
 import uuid
@@ -28,7 +30,7 @@ import attrs
 
 from eventlog.clock import Clock
 from eventlog.coordination.assignors.assignor import Assignor
-from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.group_directory import GroupBusy, GroupDirectory
 from eventlog.coordination.group_state import GroupState, Member, Partitions
 from eventlog.coordination.liveness import Liveness
 from eventlog.coordination.rebalancer import Rebalancer
@@ -38,8 +40,10 @@ from eventlog.files.notify import Word, Words
 from eventlog.format import layouts as L
 from eventlog.model import TopicPartition
 
+_log = logging.getLogger("eventlog")
 _NOTHING: Partitions = frozenset()
 _LOOK_AROUND_MS = 50  # how often some member looks for dead ones: what a death is noticed by, and 0.1% of a core
+_PATIENCE_AT_LAST = 0.5  # seconds to wait for the lock in order to leave
 _LONGEST_SLEEP = 0.5  # seconds
 _LONGEST_CLIENT_ID = 100
 
@@ -153,11 +157,13 @@ class Membership:
             return
         try:
             if self._settings.instance_id is None:
-                with self.directory.locked() as state:
+                with self.directory.locked(_PATIENCE_AT_LAST) as state:
                     if state.remove([self.member_id]):
                         self._rebalancer.rebalance(state)
                         self.directory.write(state)
                     self.directory.remove_member(self.member_id)
+        except GroupBusy:  # the others find this one dead, which comes to the same
+            _log.warning("left %s without its lock, which another process holds", self.directory.path)
         finally:
             self._forget()
 
@@ -290,7 +296,7 @@ class Membership:
         known = self._known[1]
         if known is not None and not self._is_someone_gone(known):
             return
-        with self.directory.locked() as state:
+        with contextlib.suppress(GroupBusy), self.directory.locked() as state:
             gone = self._remove_gone(state)
             if gone:
                 self._rebalancer.rebalance(state)
@@ -322,7 +328,7 @@ class Membership:
 
     # --- committing ---
 
-    def commit(self, partitions: Collection[TopicPartition], write: Callable[[], None]) -> None:
+    def commit(self, partitions: Collection[TopicPartition], write: Callable[[], None], patience: float) -> None:
         """Call ``write`` while these partitions are surely this member's.
 
         Raises FencedMemberError when the group goes on without this member, and CommitFailedError when a partition is
@@ -332,8 +338,9 @@ class Membership:
         if self._page is None:
             self.directory.prepare()
         lock = self.directory.lock
-        try:
-            lock.acquire(shared=True)
+        try:  # no context manager: it would cost a tenth of the whole commit
+            if not lock.acquire(shared=True, blocking=False):
+                self.directory.acquire_to_commit(patience)
             page = self._page
             owned = self._really_owned() if page is None or self._has_to_look(page) else self.owned
             if not owned.issuperset(partitions):

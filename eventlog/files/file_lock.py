@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import weakref
 
 from eventlog.files.filesystem import CREATE_MODE, FileSystem
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -42,6 +45,18 @@ class FileLock:
         except BlockingIOError:
             return False
         return True
+
+    def acquire_within(self, seconds: float, *, shared: bool = False) -> bool:
+        """Take the lock if that is possible within ``seconds``; its holder may be a process that was stopped."""
+        if self.acquire(shared=shared, blocking=False):
+            return True
+        deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+        while time.monotonic() < deadline:
+            time.sleep(pause)
+            if self.acquire(shared=shared, blocking=False):
+                return True
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return False
 
     def release(self) -> None:
         """Free the lock; harmless when it is not held."""

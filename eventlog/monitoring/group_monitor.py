@@ -24,7 +24,7 @@ from functools import partial
 import numpy as np
 
 from eventlog.clock import Clock
-from eventlog.coordination.group_directory import GroupDirectory, group_names
+from eventlog.coordination.group_directory import GroupBusy, GroupDirectory, group_names
 from eventlog.coordination.group_state import GroupState, Member
 from eventlog.coordination.offset_records import Committed
 from eventlog.coordination.offset_store import OffsetStore
@@ -39,6 +39,7 @@ from eventlog.topics.registry import TopicRegistry
 
 _LOOKS = 20  # at a state that changes all the time; the last one is taken as it is
 
+_PATIENCE = 5.0  # seconds to wait for the lock of a group that is to be deleted
 _EXPIRY_INTERVAL = 600.0  # seconds: Kafka's offsets.retention.check.interval.ms
 
 
@@ -158,7 +159,7 @@ class GroupMonitor:
 
     def _delete(self, directory: GroupDirectory, check: Callable[[], None]) -> None:
         try:
-            with directory.locked() as state:
+            with directory.locked(_PATIENCE) as state:
                 check()
                 directory.notify(state.members)
                 self._offsets.delete(directory.group)
@@ -166,6 +167,11 @@ class GroupMonitor:
                     self._fs.unlink(os.path.join(directory.path, GROUP_STATE))
                 for member_id in directory.member_files():
                     directory.remove_member(member_id)
+        except GroupBusy:
+            raise GroupNotEmptyError(
+                "another process holds the group's lock", group=directory.group,
+                hint="is a member stopped? Let it go on, or kill it",
+            ) from None  # fmt: skip
         finally:
             directory.close()
 
