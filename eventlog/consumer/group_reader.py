@@ -233,7 +233,7 @@ class GroupReader:
     def metadata(self) -> GroupMetadata:
         """Return who commits here."""
         membership = self.membership
-        generation = membership.generation if membership.is_member else -1
+        generation = membership.present_generation()
         return GroupMetadata(membership.directory.group, generation, membership.member_id, self._instance_id)
 
     def leave(self, *, autocommit: bool = True) -> None:

@@ -351,6 +351,16 @@ class Membership:
             lock.release()
             raise
 
+    def present_generation(self) -> int:
+        """Return the group's generation, also when a rebalance did not concern this member; -1 for no member.
+
+        A member that has something to do first is still of the generation before.
+        """
+        page = self._page
+        if page is None:
+            return -1
+        return self.generation if self._has_to_look(page) else self.directory.words.item(L.GROUP_GENERATION)
+
     def is_removed(self) -> bool:
         """Tell whether the group goes on without this member, which has not been told yet."""
         if self._page is None or not self._has_to_look(self._page):

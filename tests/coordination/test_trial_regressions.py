@@ -135,3 +135,18 @@ def test_a_callback_that_is_none(log: eventlog.EventLog) -> None:
         with pytest.raises(eventlog.InvalidConfigError, match="callback"):
             consumer.commit_async(callback=5)  # type: ignore[arg-type]
         assert consumer.committed(T0) is None
+
+
+def test_the_generation_of_a_member_that_a_rebalance_does_not_concern(log: eventlog.EventLog) -> None:
+    """It is the group's all the same; a member that has something to give up is still of the one before."""
+    log.create_topic("t", partitions=2)
+    first, second, surplus = (log.consumer("t", group="g") for _ in range(3))
+    first.poll()
+    assert first.group_metadata().generation == 1
+    second.poll()
+    assert first.group_metadata().generation == 1  # has to give up one of its two
+    first.poll()
+    second.poll()
+    assert {first.group_metadata().generation, second.group_metadata().generation} == {2}
+    surplus.poll()
+    assert {one.group_metadata().generation for one in (first, second, surplus)} == {3}
