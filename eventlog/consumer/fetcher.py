@@ -48,17 +48,18 @@ class Fetcher:
         turns = self._turns
         idle = 0
         try:
-            while idle < len(turns) and len(found) < count:
-                reader = turns[0]
-                taken = [] if reader.paused else reader.take(count - len(found))
-                found = found + taken if found else taken
-                turns.rotate(-1)
-                idle = 0 if taken else idle + 1
-            self.consumed += len(found)  # here: after the try, an interrupt would lose what was found
-        except (EventLogError, OSError):
-            if not found:  # what was found is returned first; the next poll begins with this partition
-                turns.rotate(-1)
-                raise
+            try:
+                while idle < len(turns) and len(found) < count:
+                    reader = turns[0]
+                    taken = [] if reader.paused else reader.take(count - len(found))
+                    found = found + taken if found else taken
+                    turns.rotate(-1)
+                    idle = 0 if taken else idle + 1
+            except (EventLogError, OSError):
+                if not found:  # what was found is returned first; the next poll begins with this partition
+                    turns.rotate(-1)
+                    raise
+            self.consumed += len(found)  # here: outside of the try, an interrupt would lose what was found
         except BaseException:
             self.give_back([(record.topic, record.partition, record.offset) for record in found])
             raise
@@ -70,19 +71,20 @@ class Fetcher:
         turns = self._turns
         idle = 0
         try:
-            while idle < len(turns) and max_bytes > 0:
-                reader = turns[0]
-                batch = None if reader.paused else reader.next_batch()
-                if batch is not None:
-                    found += (batch,)  # not by a call: no interrupt comes in between
-                    max_bytes -= batch.size
-                turns.rotate(-1)
-                idle = 0 if batch is not None else idle + 1
+            try:
+                while idle < len(turns) and max_bytes > 0:
+                    reader = turns[0]
+                    batch = None if reader.paused else reader.next_batch()
+                    if batch is not None:
+                        found += (batch,)  # not by a call: no interrupt comes in between
+                        max_bytes -= batch.size
+                    turns.rotate(-1)
+                    idle = 0 if batch is not None else idle + 1
+            except (EventLogError, OSError):
+                if not found:
+                    turns.rotate(-1)
+                    raise
             self.consumed += sum(map(len, found))
-        except (EventLogError, OSError):
-            if not found:
-                turns.rotate(-1)
-                raise
         except BaseException:
             self.give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
             raise
