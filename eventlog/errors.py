@@ -32,6 +32,11 @@
     │   ├── FencedInstanceIdError (RuntimeError)       a live member has the same group_instance_id
     │   └── CommitFailedError (RuntimeError)           the partition is not this member's any more
     │       └── FencedMemberError                      the group goes on without this member
+    ├── exactly once
+    │   ├── OutOfOrderSequenceError (RuntimeError)     records of an idempotent producer are missing before these
+    │   ├── ProducerFencedError (RuntimeError)         a newer producer has taken this one's place
+    │   ├── TransactionAbortedError (RuntimeError)     the record belonged to a transaction that was given up
+    │   └── TransactionTimeoutError (TimeoutError)     the transaction was open for too long
     └── use
         ├── InvalidConfigError (ValueError)
         ├── MissingExtraError (ImportError)
@@ -211,6 +216,26 @@ class CommitFailedError(EventLogError, RuntimeError):
 
 class FencedMemberError(CommitFailedError):
     """The group goes on without this member, which did not poll for ``max_poll_interval_ms``; the next poll rejoins."""
+
+
+class OutOfOrderSequenceError(EventLogError, RuntimeError):
+    """The sequence numbers of an idempotent producer do not follow the last ones of the partition. KIP-98.
+
+    Records before these are missing, or these were written so long ago that their offsets are not known any more.
+    Nothing was written.
+    """
+
+
+class ProducerFencedError(EventLogError, RuntimeError):
+    """A newer producer of the same id has taken this one's place, which can do nothing more. KIP-98."""
+
+
+class TransactionAbortedError(EventLogError, RuntimeError):
+    """The record belonged to a transaction that was aborted. It was not written."""
+
+
+class TransactionTimeoutError(EventLogError, TimeoutError):
+    """The transaction was open for longer than ``transaction_timeout_ms``. It can only be aborted."""
 
 
 class InvalidConfigError(EventLogError, ValueError):
