@@ -26,7 +26,7 @@ from eventlog.topics.topic import Topic
 
 LEAST_RECORDS = 1000  # that a start replays in some ten milliseconds; a snapshot takes a tenth of one to write
 RECORDS_PER_ENTRY = 2  # a snapshot of many entries is worth writing when many records have followed the one before
-_NOT_WAITING = (False,)  # see `LogWriter`
+_NOT_WAITING = (False,)  # see ``log_end.py``
 
 logger = logging.getLogger("eventlog")
 

@@ -1,0 +1,275 @@
+"""The end of a partition's log in the hands of its writer: taking it over, clearing up behind it, rolling.
+
+All of it happens under the in-process lock and then the partition's ``flock``. What an append does with it, and what a
+crash at each step leaves behind, is told in ``log_writer.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eventlog.config import NEVER
+from eventlog.errors import (
+    ClosedError,
+    CorruptSegmentError,
+    EventLogError,
+    ReadOnlyLogError,
+    StorageError,
+)
+from eventlog.format import layouts as L
+from eventlog.format.batch_encoder import EncodedBatch
+from eventlog.format.filenames import LOG, segment_name
+from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
+from eventlog.storage.head import EndState
+from eventlog.storage.tail import Tail
+
+if TYPE_CHECKING:
+    from eventlog.storage.partition_log import PartitionLog
+
+_END, _WRITER = L.HEAD_END, L.HEAD_WRITER
+SLOT_BYTES = tuple(slot * 8 for slot in L.HEAD_SLOTS)
+OTHER_SLOT = SLOT_BYTES[0] ^ SLOT_BYTES[1]
+NOBODY = -1  # no writer's identity
+# An interrupt can come between a call of acquire(False) and the assignment of its result. It cannot when the call is
+# made from within one bytecode, an unpacking: ``(taken,) = map(lock.acquire, NOT_WAITING)``.
+NOT_WAITING = (False,)
+
+
+class LogEnd:
+    """What a process knows and holds in order to write to one partition."""
+
+    # fmt: off
+    __slots__ = (  # a dictionary this large would slow the hot path
+        "_active", "_active_fd", "_closed", "_flushes", "_fs", "_index_interval", "_last_slot", "_lock", "_lock_fd",
+        "_log", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms", "_stamps_appends", "_tail",
+        "_token", "_words", "has_written",
+    )
+    # fmt: on
+
+    def __init__(self, log: PartitionLog) -> None:
+        config = log.config
+        self._log = log
+        self._fs = log.context.fs
+        self._pwrite = log.context.fs.pwrite
+        self._pwritev = log.context.fs.pwritev
+        self._mutex = threading.Lock()
+        self._lock = log.lock
+        self._lock_fd = -1
+        self._token = NOBODY
+        self._active: ActiveSegment | None = None
+        self._active_fd = -1
+        self._closed = False
+        self.has_written = False
+        self._index_interval = config.index_interval_bytes
+        self._segment_bytes = config.segment_bytes
+        self._segment_ms = config.segment_ms
+        self._stamps_appends = config.message_timestamp_type == "LogAppendTime"
+        self._flushes = config.durability == "disk" or config.flush_messages != NEVER or config.flush_ms != NEVER
+        self._words = log.head.words
+        self._page = log.head.page
+        self._tail = Tail(log.head.end_state(), config.index_interval_bytes)
+        self._last_slot = SLOT_BYTES[0]  # where the end was published last
+
+    # --- closing ---
+
+    def close(self) -> None:
+        """Give back the descriptors, and refuse further appends."""
+        with self._mutex:
+            self._closed = True
+            self._release()
+
+    def try_release(self) -> bool:
+        """Give back the descriptors until the next append; False when one is under way."""
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, NOT_WAITING)
+            if taken:
+                self._release()
+        finally:
+            if taken:
+                self._mutex.release()
+        return taken
+
+    def _release(self) -> None:
+        # First forget a descriptor, then close it: its number may belong to another file the moment it is closed.
+        self._token = NOBODY  # the next append takes over anew, and opens what it needs
+        self._lock_fd = -1
+        self._lock.close()
+        self._close_active()
+
+    def _close_active(self) -> None:
+        active, self._active = self._active, None
+        self._active_fd = -1
+        if active is not None:
+            active.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: start with a free lock, own descriptors and an own identity."""
+        self._mutex = threading.Lock()
+        self._release()
+
+    # --- taking over ---
+
+    def _take_over(self) -> None:
+        """Become the writer: learn the published end, open what it lies in, and tidy up behind it."""
+        self._refuse_unless_writable()
+        state = self._log.head.end_state()
+        if self._token == NOBODY:  # an append failed, and its new segment may have been removed and made anew
+            self._close_active()
+        self._tidy_up(state)
+        self._tail.load(state)
+        self._last_slot = SLOT_BYTES[self._log.head.slot_in_force()]
+        self.has_written = True
+        token = _new_token()
+        self._words[_WRITER] = self._token = token
+
+    def _undo(self) -> None:
+        """Clear away what a failed append wrote, as far as the device lets us.
+
+        It was reported as not written. If nobody appends before the log is opened again, recovery would find a whole
+        batch, and take it for one that a dead writer had no time to report.
+        """
+        if self._words.item(_END) != L.END_DELETED:
+            with contextlib.suppress(OSError, EventLogError):
+                self._tidy_up(self._log.head.end_state())
+
+    def _tidy_up(self, state: EndState) -> None:
+        """Open the segment that the published end lies in, and clear away everything behind it."""
+        if self._active is None or self._active.base_offset != state.segment_base:
+            self._open_active(state.segment_base, create=False)
+        assert self._active is not None
+        stray = os.path.join(self._log.directory, segment_name(state.end_offset, LOG))
+        if state.end_offset != state.segment_base and self._fs.exists(stray):
+            self._refuse_if_gone()
+            remove_segment_files(self._fs, self._log.directory, state.end_offset)
+            self._log.segments.remove(state.end_offset)
+        if self._fs.size(self._active.fd) < state.position:
+            raise CorruptSegmentError(
+                "the segment is shorter than what was published", path=self._active.path, topic=self._log.topic,
+                partition=self._log.partition, position=state.position, hint="open the log again to recover it",
+            )  # fmt: skip
+        self._active.tidy(state)
+
+    def _refuse_unless_writable(self) -> None:
+        if self._words.item(_END) == L.END_DELETED:
+            raise self._log.unknown_topic()
+        if self._closed:
+            raise ClosedError(
+                "the log is closed", topic=self._log.topic, partition=self._log.partition, hint="open it again"
+            )
+        if self._log.context.readonly:
+            raise ReadOnlyLogError(
+                "the log was opened for reading only", path=self._log.directory, topic=self._log.topic,
+                partition=self._log.partition, hint="open it where its directory can be written",
+            )  # fmt: skip
+        if self._words.item(_WRITER) == L.WRITER_POISONED:
+            raise self.poisoned_error()
+
+    def _open_active(self, base_offset: int, *, create: bool) -> None:
+        opened = ActiveSegment(self._fs, self._log.directory, base_offset, create=create)
+        if self._log.is_gone():
+            opened.close()
+            raise self._log.unknown_topic()
+        before = self._active
+        self._active, self._active_fd = opened, opened.fd
+        if before is not None:
+            before.close()
+        self._log.context.open_files.add(self._log)
+
+    def _open_lock(self) -> None:
+        self._refuse_unless_writable()
+        lock_fd = self._lock.fd
+        if self._log.is_gone():
+            self._lock.close()
+            raise self._log.unknown_topic()
+        self._lock_fd = lock_fd
+
+    def _refuse_if_gone(self) -> None:
+        """A path may lead into another topic by now: one of the same name, made after this one was deleted."""
+        if self._log.is_gone():
+            raise self._log.unknown_topic()
+
+    def _roll(self) -> None:
+        """Seal the active segment and begin the next one; see the module's docstring for the crash cases."""
+        tail, active = self._tail, self._active
+        assert active is not None
+        self._refuse_if_gone()
+        tail.seal()
+        active.append_due(tail.state(), *tail.take_due())
+        active.cut_indexes(tail.state())
+        bases = self._log.segments.bases(tail.segment_base)
+        for base in bases[-2:-1]:
+            try:
+                self._log.flusher.sync_sealed(base)
+            except OSError as error:
+                raise self._log.flusher.failure(error, self._poison_locked) from error
+        remove_segment_files(self._fs, self._log.directory, tail.end_offset)
+        tail.begin_segment()
+        self._open_active(tail.segment_base, create=True)
+
+    # --- writing ---
+
+    def _stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
+        now = int(self._log.context.clock.time() * 1000)
+        return [batch.with_append_time(now) for batch in batches]
+
+    def _write_rest(self, data: bytes | list[bytes], written: int, position: int) -> None:
+        """Go on after a short write: a full disk shows itself now, and nothing was published."""
+        whole = data if isinstance(data, bytes) else b"".join(data)
+        self._fs.write_all(self._active_fd, [whole[written:]], position + written)
+
+    # --- other hands ---
+
+    def is_busy(self) -> bool:
+        """Tell whether someone else, here or in another process, is writing to the partition right now."""
+        # Under the mutex: or else the unlocking here would free the flock that an append here has just taken. Not
+        # by waiting for it: its holder may be waiting for another process.
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, NOT_WAITING)
+            if not taken:
+                return True
+            fd = self._lock.fd
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # harmless when it was not taken
+        finally:
+            if taken:
+                self._mutex.release()
+        return False
+
+    def poison(self) -> None:
+        """Refuse all further writes, in every process, until the partition is reopened."""
+        with self._mutex, self._lock:
+            self._poison_locked()
+
+    def _poison_locked(self) -> None:
+        self._words[_WRITER] = L.WRITER_POISONED
+        self._token = NOBODY
+
+    def poisoned_error(self) -> StorageError:
+        """Return the error that a poisoned partition answers with."""
+        return StorageError(
+            "an earlier sync failed, so the partition refuses writes", path=self._log.directory, topic=self._log.topic,
+            partition=self._log.partition, hint="close the log in every process and open it again: it is verified then",
+        )  # fmt: skip
+
+
+def add_all(tail: Tail, batches: Sequence[EncodedBatch]) -> None:
+    """Advance over the batches."""
+    for batch in batches:
+        tail.add(batch.size, tail.end_offset + batch.records, batch.max_timestamp)
+
+
+def _new_token() -> int:
+    """Return a writer's identity, for the head: whoever finds another one there looks at the head again."""
+    return secrets.randbits(62) | 1
