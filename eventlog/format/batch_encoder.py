@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from eventlog.errors import InvalidRecordError, SerializationError
 from eventlog.format import layouts as L
 from eventlog.format.compression import compress
+from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 
 Column = Sequence[bytes | None]
 RecordHeaders = Sequence[tuple[str, bytes | None]]
@@ -58,13 +59,28 @@ class EncodedBatch(NamedTuple):
 
     def with_append_time(self, timestamp_ms: int) -> EncodedBatch:
         """Return the batch with the log's own time as the time of all its records (LogAppendTime, KIP-32)."""
-        whole = [self.parts] if isinstance(self.parts, bytes) else self.parts
-        trailer = whole[0]
-        fields = list(L.TRAILER.unpack_from(trailer))
+        fields = self._trailer()
         fields[0] |= L.ATTRIBUTE_LOG_APPEND_TIME
         fields[3] = timestamp_ms
-        parts = [_pack_trailer(*fields) + trailer[L.TRAILER.size :], *whole[1:]]
-        return EncodedBatch(parts, _checksum(parts), self.size, self.records, timestamp_ms)
+        return self._with_trailer(fields)._replace(max_timestamp=timestamp_ms)
+
+    def stamped(self, stamp: ProducerStamp) -> EncodedBatch:
+        """Return the batch as this producer's; the batch itself if it is so already, or else with a new CRC."""
+        fields = self._trailer()
+        attributes = fields[0] & ~L.ATTRIBUTE_TRANSACTIONAL | stamp.attributes
+        if fields[4:7] == list(stamp[:3]) and attributes == fields[0]:
+            return self
+        fields[0] = attributes
+        fields[4:7] = stamp[:3]
+        return self._with_trailer(fields)
+
+    def _trailer(self) -> list[int]:
+        return list(L.TRAILER.unpack_from(self.parts if isinstance(self.parts, bytes) else self.parts[0]))
+
+    def _with_trailer(self, fields: list[int]) -> EncodedBatch:
+        first, *rest = [self.parts] if isinstance(self.parts, bytes) else self.parts
+        parts = [_pack_trailer(*fields) + first[L.TRAILER.size :], *rest]
+        return self._replace(parts=parts, checksum=_checksum(parts))
 
 
 def _checksum(parts: list[bytes]) -> int:
@@ -118,6 +134,7 @@ def encode(
     keys: Column | None = None,
     headers: HeaderColumn | None = None,
     codec: int = 0,
+    stamp: ProducerStamp = NO_STAMP,
 ) -> EncodedBatch:
     """Encode n records, at least one. ``timestamps_ms`` holds n values, or is a single one that is true for all.
 
@@ -141,8 +158,7 @@ def encode(
     if size > L.MAX_BATCH_BYTES:
         raise InvalidRecordError(f"a batch of {size} bytes", hint="a batch holds less than 2 GiB: give fewer records")
     trailer = _pack_trailer(
-        codec, count - 1, base_timestamp, max_timestamp, L.NO_PRODUCER_ID, L.NO_PRODUCER_EPOCH,
-        L.NO_SEQUENCE, count, body.columns,
+        codec | stamp.attributes, count - 1, base_timestamp, max_timestamp, *stamp[:3], count, body.columns,
     )  # fmt: skip
     parts = [trailer, *body.parts]
     return EncodedBatch(parts, _checksum(parts), size, count, max_timestamp)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eventlog.errors import InvalidRecordError, RecordTooLargeError
 from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
+from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.quantities import whole
 
 
@@ -20,8 +21,9 @@ def encode_batches(
     *,
     codec: int = 0,
     max_bytes: int,
+    stamp: ProducerStamp = NO_STAMP,
 ) -> list[EncodedBatch]:
-    """Encode n records, at least one, into batches of at most ``max_bytes`` each.
+    """Encode n records, at least one, into batches of at most ``max_bytes`` each; ``stamp`` is that of the first.
 
     Raises InvalidRecordError when the columns differ in length, SerializationError for a key or value that is not
     bytes, and RecordTooLargeError when a single record needs more than ``max_bytes``.
@@ -36,7 +38,7 @@ def encode_batches(
             raise InvalidRecordError(
                 f"{len(values)} values but {len(column)} {name}", hint="columns of one call have one length"
             )
-    return _encode(values, stamps, keys, headers, codec, max_bytes, 0)
+    return _encode(values, stamps, keys, headers, codec, max_bytes, 0, stamp)
 
 
 def _encode(
@@ -47,8 +49,9 @@ def _encode(
     codec: int,
     max_bytes: int,
     start: int,
+    stamp: ProducerStamp,
 ) -> list[EncodedBatch]:
-    batch = encode(values, stamps, keys, headers, codec)
+    batch = encode(values, stamps, keys, headers, codec, stamp)
     if batch.size <= max_bytes:
         return [batch]
     if len(values) == 1:
@@ -67,6 +70,7 @@ def _encode(
             codec,
             max_bytes,
             start + low,
+            stamp if stamp is NO_STAMP else stamp.after(low),
         )
     return halves
 

@@ -48,6 +48,7 @@ ALIGNMENT = 8  # batches and columns start on it, so that every column is an ali
 
 ATTRIBUTE_CODEC = 0x07
 ATTRIBUTE_LOG_APPEND_TIME = 0x08
+ATTRIBUTE_TRANSACTIONAL = 0x10
 
 NO_PRODUCER_ID = -1
 NO_PRODUCER_EPOCH = -1

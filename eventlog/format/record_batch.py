@@ -29,6 +29,7 @@ from eventlog.errors import CorruptSegmentError
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_columns
 from eventlog.format.compression import decompress
+from eventlog.format.producer_stamp import sequence_after
 from eventlog.model import Headers, Record, TimestampType
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ _unpack_header = L.HEADER.unpack_from
 _crc = crc32c.crc32c
 _shared_by_parts = attrgetter(
     "_body", "_columns", "_last_delta", "_present", "_total", "attributes", "base_timestamp", "header_offset",
-    "leader_epoch", "max_timestamp", "partition", "position", "size", "topic",
+    "leader_epoch", "max_timestamp", "partition", "position", "producer_epoch", "producer_id", "size", "topic",
+    "_base_sequence",
 )  # fmt: skip
 _TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 _new_tuple = tuple.__new__  # makes a Record of its fields without the cost of a Python-level constructor
@@ -60,8 +62,9 @@ class RecordBatch:
     """
 
     __slots__ = (
-        "_body", "_columns", "_count", "_first", "_last_delta", "_present", "_total", "attributes", "base_timestamp",
-        "header_offset", "leader_epoch", "max_timestamp", "partition", "position", "size", "topic",
+        "_base_sequence", "_body", "_columns", "_count", "_first", "_last_delta", "_present", "_total", "attributes",
+        "base_timestamp", "header_offset", "leader_epoch", "max_timestamp", "partition", "position", "producer_epoch",
+        "producer_id", "size", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +78,8 @@ class RecordBatch:
             raise BatchDamage("the file ends within a batch header")
         (
             self.header_offset, length, self.leader_epoch, magic, checksum, self.attributes, self._last_delta,
-            self.base_timestamp, self.max_timestamp, _, _, _, count, self._present,
+            self.base_timestamp, self.max_timestamp, self.producer_id, self.producer_epoch, self._base_sequence,
+            count, self._present,
         ) = _unpack_header(data, position)  # fmt: skip
         if magic != L.MAGIC:
             raise BatchDamage(f"no batch begins here (magic {magic})")
@@ -146,6 +150,18 @@ class RecordBatch:
         if stamps is None:
             return _constant(self.base_timestamp, self._count)
         return stamps[self._first : self._first + self._count]
+
+    @property
+    def base_sequence(self) -> int:
+        """Sequence number of the first record here, by which its producer's repeated attempts are known; -1: none."""
+        if self.producer_id == L.NO_PRODUCER_ID:
+            return L.NO_SEQUENCE
+        return sequence_after(self._base_sequence, self.base_offset - self.header_offset)
+
+    @property
+    def is_transactional(self) -> bool:
+        """True when the records became visible with the commit of a transaction."""
+        return bool(self.attributes & L.ATTRIBUTE_TRANSACTIONAL)
 
     # --- columns without a copy ---
 
@@ -242,7 +258,7 @@ class RecordBatch:
         (
             part._body, part._columns, part._last_delta, part._present, part._total, part.attributes,
             part.base_timestamp, part.header_offset, part.leader_epoch, part.max_timestamp, part.partition,
-            part.position, part.size, part.topic,
+            part.position, part.producer_epoch, part.producer_id, part.size, part.topic, part._base_sequence,
         ) = _shared_by_parts(self)  # fmt: skip
         part._first = self._first + start
         part._count = stop - start

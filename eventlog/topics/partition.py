@@ -18,6 +18,7 @@ from eventlog.errors import (
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
 from eventlog.format.batch_splitter import checked_sequence, encode_batches
 from eventlog.format.compression import codec_id
+from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import AppendResult, OffsetAndTimestamp
 from eventlog.quantities import whole
@@ -107,8 +108,9 @@ class Partition:
         timestamps_ms: Sequence[int] | int | None = None,
         headers: HeaderColumn | None = None,
         codec: int = 0,
+        stamp: ProducerStamp = NO_STAMP,
     ) -> list[EncodedBatch]:
-        """Encode records for this topic: its compression, or else ``codec``, and its largest batch."""
+        """Encode records for this topic: its compression, or else ``codec``, its largest batch; ``stamp`` the first."""
         return encode_batches(
             checked_sequence(values),
             int(self._time() * 1000) if timestamps_ms is None else timestamps_ms,
@@ -116,6 +118,7 @@ class Partition:
             headers,
             codec=codec if self._codec is None else self._codec,
             max_bytes=self._max_bytes,
+            stamp=stamp,
         )
 
     def flush(self) -> None:
