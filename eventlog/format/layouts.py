@@ -19,8 +19,10 @@ Head, one page per partition: 64-bit words in the machine's own byte order (it i
 
     0 magic    1 session      2 log end offset    3 log start offset
     4 durable  5 writer       6 sleeping at       7 identity
+    8 prepared end   9 transaction   10 journal's end when prepared   11 end of the last transaction
     16..23 and 24..31  two end slots, of which the one whose first word equals word 2 is in force
     32..40             recovery point: an end slot of what is on the device, then its CRC-32C
+    41..43             its log end offset again, the journal's end when it was noted, the CRC-32C of both
 
 Control, one page per log: 0 magic, 1 session, 2 metadata version.
 """
@@ -81,8 +83,13 @@ MAX_RELATIVE_OFFSET = 2**31 - 1
 HEAD_MAGIC = int.from_bytes(b"EVLHEAD1", "little")
 HEAD_SESSION, HEAD_END, HEAD_START, HEAD_DURABLE = 1, 2, 3, 4
 HEAD_WRITER, HEAD_SLEEPING, HEAD_IDENTITY = 5, 6, 7
+# Of a transaction that is being committed, while the writer's word is WRITER_PENDING: the log end offset that it will
+# publish here, whose slot is filled already, its id, and where in the journal its outcome is to be looked for.
+HEAD_PREPARED, HEAD_TRANSACTION, HEAD_JOURNAL = 8, 9, 10
+HEAD_TRANSACTION_END = 11  # before this offset lie records of transactions; 0: none
 HEAD_SLOTS = (16, 24)  # in words
 HEAD_RECOVERY_POINT = 32
+HEAD_RECOVERY_JOURNAL = 41
 
 # log end offset, segment base offset, position behind the last batch, position of the last indexed batch, offset
 # index entries, time index entries; of the segment: largest timestamp, largest in its time index, largest of its first
@@ -91,8 +98,10 @@ END_SLOT = struct.Struct("=QQQQIIqqq")
 SLOT_CHECKSUM = struct.Struct("=Q")
 assert END_SLOT.size == 64
 
+RECOVERY_JOURNAL = struct.Struct("=QQQ")
 WRITER_NONE = 0
 WRITER_POISONED = 2**64 - 1
+WRITER_PENDING = 2**64 - 2  # a transaction is being committed, or whoever did so died
 END_DELETED = 2**64 - 1  # in the place of the log end offset: the topic is gone
 
 # --- control ----------------------------------------------------------------------------------------------------

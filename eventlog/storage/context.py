@@ -3,12 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
 from eventlog.clock import Clock
 from eventlog.files.filesystem import FileSystem
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.open_files import OpenFiles
+
+
+class Journal(Protocol):
+    """Where it is written which transactions were committed. It is a log of its own, which has no transactions."""
+
+    def end_offset(self) -> int:
+        """Return where the next outcome will stand; 0 while there is no journal."""
+        ...
+
+    def is_committed(self, transaction: int, since: int) -> bool:
+        """Tell the outcome, which stands at ``since`` or later. If there is none yet, it is aborted now, for good.
+
+        Only for who holds the lock of one of the transaction's partitions: then nobody else is committing it.
+        """
+        ...
+
+    def covers(self, topic_id: str, partition: int, batch: RecordBatch, since: int) -> bool:
+        """Tell, for recovery, whether a transaction's batch belongs to one that was committed at ``since`` or later.
+
+        True also when the journal is lost: nothing that was acknowledged may go with it.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Bring all outcomes to the device."""
+        ...
+
+
+class NoJournal:
+    """The journal of partitions that have no transactions."""
+
+    def end_offset(self) -> int:
+        """Return 0."""
+        return 0
+
+    def is_committed(self, transaction: int, since: int) -> bool:
+        """Return False."""
+        return False
+
+    def covers(self, topic_id: str, partition: int, batch: RecordBatch, since: int) -> bool:
+        """Return True."""
+        return True
+
+    def sync(self) -> None:
+        """Do nothing."""
 
 
 @attrs.define
@@ -26,3 +73,4 @@ class LogContext:
     readonly: bool = False
     look_for_session: Callable[[], int] = int  # for a reader who was alone: the number, once writers have come
     closed: bool = False
+    journal: Journal = attrs.Factory(NoJournal)

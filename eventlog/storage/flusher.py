@@ -106,6 +106,7 @@ class Flusher:
         head = self._log.head
         if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
             raise self._log.writer.poisoned_error()
+        journal_offset = self.journal_offset()
         state = head.end_state()
         if head.end_offset == L.END_DELETED:
             raise self._log.unknown_topic()
@@ -116,9 +117,35 @@ class Flusher:
             raise self.failure(error, self._log.writer.poison) from error
         if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:  # another process was told of a device error meanwhile
             raise self._log.writer.poisoned_error()
+        if head.words.item(L.HEAD_TRANSACTION_END) > head.words.item(L.HEAD_DURABLE):
+            self._log.context.journal.sync()  # or else recovery would take these transactions for unfinished ones
         self._last_flush = self._log.context.clock.monotonic()
         if state.end_offset > head.words.item(L.HEAD_DURABLE):
-            head.set_recovery_point(state)
+            head.set_recovery_point(state, journal_offset)
+
+    def journal_offset(self) -> int:
+        """Return where in the journal the outcomes of all transactions stand that are not published here by now.
+
+        To be asked before the published end: what is published in between has its outcome behind this as well.
+        """
+        head = self._log.head
+        offset = self._log.context.journal.end_offset()
+        return min(offset, head.words.item(L.HEAD_JOURNAL)) if head.is_pending() else offset
+
+    def sync_prepared(self, state: EndState, fd: int) -> None:
+        """Bring what a transaction has written here, up to ``state``, and all before it to the device.
+
+        The caller holds the partition's lock, and ``fd`` is open for the segment. Raises as `sync_to` does.
+        """
+        try:
+            durable = self._log.head.words.item(L.HEAD_DURABLE)
+            self._sync_sealed_segments(durable, state.segment_base)
+            self._fs.sync(fd)
+            self._sync_directories(state.segment_base)
+            if state.segment_base > self._log.head.end_state().segment_base:
+                self._directory_synced_for = min(self._directory_synced_for, durable)  # the roll may yet be undone
+        except OSError as error:
+            raise self.failure(error, self._log.writer.poison_locked) from error
 
     def failure(self, error: OSError, poison: Callable[[], None]) -> EventLogError:
         """Return what a failed sync means to its caller; calls ``poison`` if the device may have lost something."""
@@ -134,12 +161,15 @@ class Flusher:
         )  # fmt: skip
 
     def _sync_segments(self, durable: int, state: EndState) -> None:
-        bases = self._log.segments.bases(state.segment_base)
+        self._sync_sealed_segments(durable, state.segment_base)
+        self._fs.sync(self._descriptor(state.segment_base))
+
+    def _sync_sealed_segments(self, durable: int, segment_base: int) -> None:
+        bases = self._log.segments.bases(segment_base)
         first = max(0, bisect_right(bases, durable) - 1)
         for base in bases[first:]:
-            if base < state.segment_base:
+            if base < segment_base:
                 self.sync_sealed(base)
-        self._fs.sync(self._descriptor(state.segment_base))
 
     def _descriptor(self, segment_base: int) -> int:
         """The active segment, opened once: a descriptor is told of every device error since it was opened."""

@@ -99,11 +99,6 @@ class Head:
             if end == L.END_DELETED:
                 return EndState()
 
-    def publish(self, state: EndState) -> None:
-        """Fill the slot that is not in force, then store the end."""
-        L.END_SLOT.pack_into(self.page, L.HEAD_SLOTS[1 - self.slot_in_force()] * 8, *state)
-        self.words[L.HEAD_END] = state.end_offset
-
     def reset(self, state: EndState, session: int, start_offset: int) -> None:
         """Make the page true again after recovery; the session comes last, since it vouches for the rest."""
         for slot in L.HEAD_SLOTS:
@@ -112,7 +107,38 @@ class Head:
         self.words[L.HEAD_START] = start_offset
         self.words[L.HEAD_WRITER] = L.WRITER_NONE
         self.words[L.HEAD_SLEEPING] = 0
+        self.words[L.HEAD_PREPARED : L.HEAD_JOURNAL + 1] = 0
+        self.words[L.HEAD_TRANSACTION_END] = state.end_offset  # for all that is known here
         self.words[L.HEAD_SESSION] = session
+
+    # --- transactions ---
+
+    def is_pending(self) -> bool:
+        """Tell whether a transaction is being committed here, or was when whoever did so died."""
+        return self.words.item(L.HEAD_WRITER) == L.WRITER_PENDING
+
+    def prepare(self, state: EndState, transaction: int, journal_offset: int) -> None:
+        """Note the end that a transaction will publish; from the last store on, the next writer must settle it."""
+        L.END_SLOT.pack_into(self.page, L.HEAD_SLOTS[1 - self.slot_in_force()] * 8, *state)
+        words = self.words
+        words[L.HEAD_PREPARED] = state.end_offset
+        words[L.HEAD_TRANSACTION] = transaction
+        words[L.HEAD_JOURNAL] = journal_offset
+        words[L.HEAD_WRITER] = L.WRITER_PENDING
+
+    def transaction(self) -> tuple[int, int]:
+        """Return the id of the transaction that is pending, and where its outcome is to be looked for."""
+        return self.words.item(L.HEAD_TRANSACTION), self.words.item(L.HEAD_JOURNAL)
+
+    def publish_prepared(self) -> None:
+        """Publish what was prepared, unless that was done already."""
+        words = self.words
+        prepared = words.item(L.HEAD_PREPARED)
+        words[L.HEAD_TRANSACTION_END] = prepared
+        if words.item(L.HEAD_END) < prepared:
+            words[L.HEAD_END] = prepared
+
+    # --- deletion, recovery ---
 
     def mark_deleted(self) -> None:
         """Tell every process that the topic is gone. The caller holds the partition's lock."""
@@ -126,8 +152,23 @@ class Head:
         state = EndState(*L.END_SLOT.unpack(raw))
         return state if checksum == crc32c.crc32c(raw) else None
 
-    def set_recovery_point(self, state: EndState) -> None:
-        """Note that everything up to ``state`` is on the device."""
+    def recovery_journal(self) -> int:
+        """Return where in the journal the outcomes of all transactions behind the recovery point are; 0: anywhere."""
+        start = L.HEAD_RECOVERY_JOURNAL * 8
+        end_offset, journal_offset, checksum = L.RECOVERY_JOURNAL.unpack_from(self.page, start)
+        point = self.recovery_point()
+        is_whole = checksum == crc32c.crc32c(self.page[start : start + 16])
+        return journal_offset if is_whole and point is not None and point.end_offset == end_offset else 0
+
+    def set_recovery_point(self, state: EndState, journal_offset: int = 0) -> None:
+        """Note that everything up to ``state`` is on the device.
+
+        The outcomes of all transactions that end behind it stand in the journal from ``journal_offset`` on.
+        """
+        if journal_offset:  # first: it counts for this recovery point alone, and none is as good as 0
+            place = (state.end_offset, journal_offset)
+            raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
+            L.RECOVERY_JOURNAL.pack_into(self.page, L.HEAD_RECOVERY_JOURNAL * 8, *place, crc32c.crc32c(raw))
         raw = L.END_SLOT.pack(*state)
         raw += L.SLOT_CHECKSUM.pack(crc32c.crc32c(raw))
         self.page[_RECOVERY_START : _RECOVERY_START + len(raw)] = raw  # in one copy: a kill leaves the old or the new

@@ -17,7 +17,7 @@ def rebuild_indexes(
 ) -> EndState:
     """Replace both indexes by what the segment holds, and return the end they were built up to."""
     tail = Tail(EndState(end_offset=segment.base_offset, segment_base=segment.base_offset), interval)
-    scan_segment(segment, tail, stop_offset)
+    scan_segment(segment, tail, lambda batch: stop_offset is not None and batch.last_offset >= stop_offset)
     if sealed:
         tail.seal()
     offsets, times = tail.take_due()

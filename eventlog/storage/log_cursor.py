@@ -45,9 +45,10 @@ class LogCursor:
         """Return the batch that holds ``next_offset``, from there on, and step behind it; None at the end."""
         log = self.log
         offset = self.next_offset
-        end = log.head.words.item(L.HEAD_END)
-        if offset >= end and log.head.is_private:
-            log.look_for_writers()
+        head = log.head
+        end = head.words.item(L.HEAD_END)
+        if offset >= end and (head.is_private or head.words.item(L.HEAD_WRITER) == L.WRITER_PENDING):
+            log.look_again()
             end = log.head.words.item(L.HEAD_END)
         if offset >= end and self._segment is not None:
             return None

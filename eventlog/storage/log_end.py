@@ -22,9 +22,11 @@ from eventlog.errors import (
     ReadOnlyLogError,
     StorageError,
 )
+from eventlog.files.notify import wake
 from eventlog.format import layouts as L
-from eventlog.format.batch_encoder import EncodedBatch
+from eventlog.format.batch_encoder import EncodedBatch, joined
 from eventlog.format.filenames import LOG, segment_name
+from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.head import EndState
 from eventlog.storage.tail import Tail
@@ -116,9 +118,20 @@ class LogEnd:
 
     # --- taking over ---
 
+    def lock_and_take_over(self) -> None:
+        """Take the ``flock``, and become the writer. The caller holds the in-process lock, and frees both."""
+        if self._lock_fd < 0:
+            self._open_lock()
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        if self._words.item(_WRITER) != self._token:
+            self._take_over()
+        self._log.recently_used = True
+
     def _take_over(self) -> None:
         """Become the writer: learn the published end, open what it lies in, and tidy up behind it."""
         self._refuse_unless_writable()
+        if self._log.head.is_pending():
+            self._settle()
         state = self._log.head.end_state()
         if self._token == NOBODY:  # an append failed, and its new segment may have been removed and made anew
             self._close_active()
@@ -129,8 +142,55 @@ class LogEnd:
         token = _new_token()
         self._words[_WRITER] = self._token = token
 
-    def _undo(self) -> None:
-        """Clear away what a failed append wrote, as far as the device lets us.
+    def _settle(self) -> None:
+        """Publish what a committed transaction had no more time to publish here, or forget what an aborted one wrote.
+
+        It is known to be over: while it is being committed, its process holds the lock. A crash before the last
+        store repeats this; after it, the bytes of an aborted one are like those of any writer that died.
+        """
+        head = self._log.head
+        base = head.end_offset
+        if self._log.context.journal.is_committed(*head.transaction()):
+            head.publish_prepared()
+            if self._words.item(L.HEAD_SLEEPING) > base:
+                wake(self._words, _END)
+        self._words[_WRITER] = L.WRITER_NONE
+
+    def settle(self) -> bool:
+        """Settle what a transaction left here whose process died; False while one is being committed."""
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, NOT_WAITING)
+            return taken and self._try_settle()
+        finally:
+            if taken:
+                self._mutex.release()
+
+    def _try_settle(self) -> bool:
+        try:
+            if self._lock_fd < 0:
+                self._open_lock()
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._log.head.is_pending():
+                self._take_over()
+        except BlockingIOError:
+            return False
+        finally:
+            if self._lock_fd >= 0:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        return True
+
+    def settle_waiting(self) -> None:
+        """Do the same, but wait while a transaction is being committed: its outcome is known then."""
+        with self._mutex:
+            try:
+                self.lock_and_take_over()
+            finally:
+                if self._lock_fd >= 0:
+                    fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def undo(self) -> None:
+        """Clear away what a failed append wrote, as far as the device lets us; the next one takes over anew.
 
         It was reported as not written. If nobody appends before the log is opened again, recovery would find a whole
         batch, and take it for one that a dead writer had no time to report.
@@ -208,14 +268,36 @@ class LogEnd:
             try:
                 self._log.flusher.sync_sealed(base)
             except OSError as error:
-                raise self._log.flusher.failure(error, self._poison_locked) from error
+                raise self._log.flusher.failure(error, self.poison_locked) from error
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         tail.begin_segment()
         self._open_active(tail.segment_base, create=True)
 
     # --- writing ---
 
-    def _stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
+    def write_behind(self, batches: Sequence[EncodedBatch]) -> AppendResult:
+        """Write batches behind the published end, as `LogWriter.append_batch` does, and leave publishing to the caller."""
+        if self._stamps_appends:
+            batches = self.stamped(batches)
+        tail = self._tail
+        base = tail.end_offset
+        parts, size, count, timestamp = joined(batches, base)
+        is_full = (
+            tail.position + size > self._segment_bytes
+            or timestamp - tail.first_timestamp > self._segment_ms
+            or base + count - tail.segment_base > L.MAX_RELATIVE_OFFSET
+        )
+        if is_full and tail.position:
+            self._roll()
+        assert self._active is not None
+        self._fs.write_all(self._active_fd, parts, tail.position)
+        add_all(tail, batches)
+        if tail.due_offset_entries:
+            self._active.append_due(tail.state(), *tail.take_due())
+        return AppendResult(base, base + count - 1, timestamp, False)
+
+    def stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
+        """Return the batches with the present time as that of all records."""
         now = int(self._log.context.clock.time() * 1000)
         return [batch.with_append_time(now) for batch in batches]
 
@@ -250,9 +332,10 @@ class LogEnd:
     def poison(self) -> None:
         """Refuse all further writes, in every process, until the partition is reopened."""
         with self._mutex, self._lock:
-            self._poison_locked()
+            self.poison_locked()
 
-    def _poison_locked(self) -> None:
+    def poison_locked(self) -> None:
+        """Do the same for who holds the lock."""
         self._words[_WRITER] = L.WRITER_POISONED
         self._token = NOBODY
 

@@ -75,7 +75,7 @@ class LogWriter(LogEnd):
                     if words.item(_WRITER) != self._token:
                         self._take_over()
                     if self._stamps_appends:
-                        several = self._stamped(several or [EncodedBatch(*fields)])
+                        several = self.stamped(several or [EncodedBatch(*fields)])
                     self._log.recently_used = True
                     base, position = tail.end_offset, tail.position
                     if several is None:
@@ -118,7 +118,7 @@ class LogWriter(LogEnd):
                 except BaseException:
                     self._token = NOBODY  # the next append looks at the head again, and tidies up
                     if base >= 0:
-                        self._undo()
+                        self.undo()
                     raise
                 finally:
                     if self._lock_fd >= 0:

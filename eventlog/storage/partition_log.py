@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import weakref
 from functools import partial
 
 from eventlog.config import TopicConfig
-from eventlog.errors import UnknownTopicError
+from eventlog.errors import EventLogError, UnknownTopicError
 from eventlog.files.file_lock import FileLock
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOCK
@@ -20,6 +21,7 @@ from eventlog.storage.log_writer import LogWriter
 from eventlog.storage.segment import Segment
 from eventlog.storage.segment_list import SegmentList
 
+logger = logging.getLogger("eventlog")
 _every_log: weakref.WeakSet[PartitionLog] = weakref.WeakSet()
 
 
@@ -29,8 +31,18 @@ class PartitionLog:
     What may be open is bounded: `OpenFiles` asks for descriptors and mappings back, and the next use opens them.
     """
 
-    def __init__(self, context: LogContext, directory: str, topic: str, partition: int, config: TopicConfig) -> None:
+    def __init__(
+        self,
+        context: LogContext,
+        directory: str,
+        topic: str,
+        partition: int,
+        config: TopicConfig,
+        topic_id: str = "",
+    ) -> None:
+        """``topic_id`` is what the journal of transactions knows the topic by."""
         self.directory = directory
+        self.topic_id = topic_id
         self.topic = topic
         self.partition = partition
         self.config = config
@@ -101,7 +113,35 @@ class PartitionLog:
         end: int = self.head.words.item(L.HEAD_END)
         if end == L.END_DELETED:
             raise self.unknown_topic()
+        if self.head.is_pending() and self.settle():
+            return self.end_offset
         return end
+
+    def look_again(self) -> None:
+        """For a reader at the end: see whether more was published than the head says."""
+        if self.head.is_private:
+            self.look_for_writers()
+        else:
+            self.settle()
+
+    def settle(self) -> bool:
+        """Settle what a transaction left whose process died before it had published its records here.
+
+        False while one is being committed, and in a log that may only be read: what is published stays true.
+        """
+        if self.context.readonly:
+            return False
+        try:
+            return self.writer.settle()
+        except (EventLogError, OSError) as error:
+            logger.debug("%s: a transaction cannot be settled yet: %s", self.directory, error)
+            return False
+
+    def settled_end_offset(self) -> int:
+        """Return the log end offset, once no transaction that is being committed could still move it."""
+        if self.head.is_pending() and not self.context.readonly:
+            self.writer.settle_waiting()
+        return self.end_offset
 
     def look_for_writers(self) -> None:
         """Where the log may only be read: once writers have come, follow the head that they keep true."""

@@ -7,11 +7,13 @@ sync. Under the partition's lock:
    segment but one (older ones were synced when their successors were sealed).
 2. Scan from there, every CRC checked. Damage with whole batches behind it is jumped over and reported; the bytes stay
    where they are, and a reader who arrives there is told which offsets are lost.
+   The log ends before the first batch of a transaction that the journal does not know as committed.
 3. Bytes behind the last whole batch, at the very end, are a torn tail: copy them to ``<segment>.torn.<position>`` and
    sync the copy, then overwrite them with zeros. A crash in between repeats this step. On a full disk, which is where
    a write tears without any crash, there is no copy: a log must open there, and no record is lost with these bytes.
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
    out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
+   What an unfinished transaction wrote is overwritten without a copy: nobody was promised it.
 4. Check the indexes of what was scanned; build them anew if they do not fit.
 5. Fill the head: the writer's word, which tells of a failed sync, and the session last. A crash before repeats all.
 
@@ -31,6 +33,7 @@ from eventlog.errors import LogFullError
 from eventlog.files.filesystem import CREATE_MODE, translate
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.active_segment import ActiveSegment
 from eventlog.storage.head import EndState, Head
 from eventlog.storage.index_rebuild import indexes_fit, rebuild_indexes
@@ -80,6 +83,7 @@ class _Recovery:
     def __init__(self, log: PartitionLog, head: Head | None, *, write_again: bool) -> None:
         self._log = log
         self._write_again = write_again
+        self._has_unfinished = False
         self._fs = log.context.fs
         self._writes = not log.context.readonly
         self._head = head
@@ -139,7 +143,7 @@ class _Recovery:
 
     def _scan_one(self, segment: Segment, following: int | None) -> None:
         begin = self._tail.position
-        for damage in scan_segment(segment, self._tail):
+        for damage in scan_segment(segment, self._tail, self._is_unfinished):
             self._add_damage(damage)
         self._count(scanned_bytes=self._tail.position - begin)
         if following is not None:
@@ -148,6 +152,15 @@ class _Recovery:
             self._write_through(segment, begin)
         if self._writes:
             self._complete_indexes(segment, sealed=following is not None, scanned=self._tail.position > begin)
+
+    def _is_unfinished(self, batch: RecordBatch) -> bool:
+        """Tell whether the batch is of a transaction that was never committed: then the log ends before it."""
+        log = self._log
+        since = 0 if self._head is None else self._head.recovery_journal()
+        if not batch.is_transactional or log.context.journal.covers(log.topic_id, log.partition, batch, since):
+            return False
+        self._has_unfinished = True
+        return True
 
     def _write_through(self, segment: Segment, begin: int) -> None:
         """After a failed sync, write what was found once more: pages that someone has mapped stay in the cache.
@@ -186,6 +199,9 @@ class _Recovery:
             self._tail.begin_segment()
 
     def _cut_tail(self, segment: Segment, torn: int) -> None:
+        if self._has_unfinished:
+            self._clear_tail(segment)  # it was never acknowledged, and is no damage
+            return
         position = self._tail.position
         copy = f"{segment.path.removesuffix(LOG)}{TORN}.{position}"
         logger.warning(
@@ -201,11 +217,15 @@ class _Recovery:
             if not isinstance(translate(error, copy), LogFullError):
                 raise
             logger.warning("%s: no space left for a copy of these bytes", segment.path)
-        fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC, CREATE_MODE)
-        try:
-            self._fs.write_zeros(fd, position, segment.size)
-        finally:
-            self._fs.close(fd)
+        self._clear_tail(segment)
+
+    def _clear_tail(self, segment: Segment) -> None:
+        if self._writes:
+            fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC, CREATE_MODE)
+            try:
+                self._fs.write_zeros(fd, self._tail.position, segment.size)
+            finally:
+                self._fs.close(fd)
 
     def _set_aside(self, base: int) -> None:
         """Rename a segment that the one before has outgrown: a roll that was undone, and came back in a power cut."""
@@ -227,7 +247,8 @@ class _Recovery:
             finally:
                 active.close()
         if not indexes_fit(segment, self._tail.index_entries, self._tail.time_entries, whole=scanned):
-            state = rebuild_indexes(segment, self._log.config.index_interval_bytes, sealed=sealed)
+            interval = self._log.config.index_interval_bytes
+            state = rebuild_indexes(segment, interval, sealed=sealed, stop_offset=self._tail.end_offset)
             self._count(rebuilt_indexes=(*self._report.rebuilt_indexes, segment.offset_index.path))
             self._tail.index_entries, self._tail.time_entries = state.index_entries, state.time_entries
             self._tail.last_indexed = state.last_indexed
@@ -242,7 +263,8 @@ class _Recovery:
         elif head is None:
             head = Head.create(self._fs, os.path.join(self._log.directory, HEAD))
         start = EndState(bases[0], bases[0]) if bases else EndState()
-        head.set_recovery_point(self._point or start)
+        journal_offset = 0 if self._head is None else self._head.recovery_journal()
+        head.set_recovery_point(self._point or start, journal_offset)
         head.reset(self._tail.state(), self._log.context.session, _LOG_START)
         return head
 

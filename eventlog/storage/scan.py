@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import numpy as np
 
 from eventlog.errors import CorruptSegmentError
 from eventlog.format.columns import BatchDamage
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
+
+
+def _never(_: RecordBatch) -> bool:
+    return False
 
 
 @attrs.frozen
@@ -36,23 +43,23 @@ class DamagedRange:
         )  # fmt: skip
 
 
-def scan_segment(segment: Segment, tail: Tail, stop_offset: int | None = None) -> list[DamagedRange]:
-    """Advance ``tail`` from its position to the end of the segment's last whole batch before ``stop_offset``.
+def scan_segment(segment: Segment, tail: Tail, is_end: Callable[[RecordBatch], bool] = _never) -> list[DamagedRange]:
+    """Advance ``tail`` from its position to the end of the segment's last whole batch before one that ``is_end``.
 
-    Returns what had to be jumped over on the way. Bytes behind the last whole batch are left to the caller.
+    Returns what had to be jumped over on the way. Bytes behind that batch are left to the caller.
     """
     damaged: list[DamagedRange] = []
     segment.refresh()
     while True:
         try:
             for batch in segment.batches(tail.position, tail.end_offset):
-                if stop_offset is not None and batch.last_offset >= stop_offset:
+                if is_end(batch):
                     return damaged
                 tail.add(batch.size, batch.last_offset + 1, batch.max_timestamp)
             return damaged
         except BatchDamage as damage:
             following = segment.batch_behind(tail.position, tail.end_offset)
-            if following is None or (stop_offset is not None and following.base_offset >= stop_offset):
+            if following is None or is_end(following):
                 return damaged
             damaged.append(
                 DamagedRange(segment.path, tail.position, tail.end_offset, following.base_offset, damage.reason)

@@ -66,7 +66,7 @@ class TopicFiles:
         path = os.path.join(self.directory, str(number))
         self._refuse_deleted(number)
         try:
-            return PartitionLog(self.context, path, self.name, number, self.config)
+            return PartitionLog(self.context, path, self.name, number, self.config, self.topic_id)
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 self._refuse_deleted(number)  # meanwhile

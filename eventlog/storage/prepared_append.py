@@ -1,0 +1,100 @@
+"""One partition's part of a transaction: written behind the published end, and published once the outcome is known.
+
+Step by step, in the hands of who commits (``coordination/transaction_commit.py``), for all partitions at once:
+
+1. `hold`: take the in-process lock and the ``flock``, in the order of all partitions' names, so that nobody waits in a
+   circle. What an earlier transaction left unsettled here is settled first.
+2. `write`: write the batches behind the published end, fill the head's slot that is not in force, and mark the
+   partition as pending. A crash before the mark leaves bytes that nobody reads, as any append does; after it, whoever
+   writes next, or reads at the end, settles the transaction first (`LogEnd`): the journal knows its outcome.
+3. `sync`, where the transaction is to survive a power cut: the batches are on the device before the outcome is.
+4. `publish` when the outcome is written: one store of the new log end offset. Or `take_back` when it never will be.
+5. `let_go`: free both locks, and wake readers.
+
+After a power cut, and whenever no process had the log open, heads count for nothing: recovery asks the journal about
+each transactional batch behind the recovery point, and ends the log before the first of a transaction that has no
+outcome.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Sequence
+
+from eventlog.files.filesystem import translated
+from eventlog.files.notify import wake
+from eventlog.format import layouts as L
+from eventlog.format.batch_encoder import EncodedBatch
+from eventlog.model import AppendResult
+from eventlog.storage.head import EndState
+from eventlog.storage.log_end import NOBODY, SLOT_BYTES
+from eventlog.storage.partition_log import PartitionLog
+
+_WAITING = (True,)  # see NOT_WAITING
+
+
+class PreparedAppend:
+    """Batches on their way into one partition. For one thread; a step that fails leaves the rest to `let_go`."""
+
+    def __init__(self, log: PartitionLog, batches: Sequence[EncodedBatch]) -> None:
+        self.log = log
+        self.batches = batches
+        self.result: AppendResult | None = None  # where they land, once written
+        self._end = log.writer
+        self._state = EndState()
+        self._is_held = False
+        self._has_written = False
+
+    def hold(self) -> None:
+        """Take the partition's locks. Raises as an append does for a partition that cannot be written to."""
+        (self._is_held,) = map(self._end._mutex.acquire, _WAITING)
+        with translated(self.log.directory):
+            self._end.lock_and_take_over()
+
+    def write(self, transaction: int, journal_offset: int) -> None:
+        """Write the batches where nobody reads them yet, and mark the partition as pending. Raises LogFullError, ..."""
+        end, head = self._end, self.log.head
+        self._has_written = True
+        with translated(self.log.directory):
+            self.result = end.write_behind(self.batches)
+        self._state = end._tail.state()
+        head.prepare(self._state, transaction, journal_offset)
+
+    def sync(self) -> None:
+        """Bring what was written, and all before it, to the device. Raises StorageError."""
+        self.log.flusher.sync_prepared(self._state, self._end._active_fd)
+
+    def publish(self, *, durable: bool, journal_offset: int) -> None:
+        """Publish; the records exist for every process. ``durable``: they are on the device, and so is the outcome."""
+        end, head = self._end, self.log.head
+        head.publish_prepared()
+        head.words[L.HEAD_WRITER] = end._token
+        end._last_slot = SLOT_BYTES[head.slot_in_force()]
+        if durable:
+            head.set_recovery_point(self._state, journal_offset)
+
+    def take_back(self) -> None:
+        """Clear away what was written: the transaction has no outcome, and never will have."""
+        if self._has_written:
+            self._end._token = NOBODY  # the next append takes over anew
+            self.log.head.words[L.HEAD_WRITER] = L.WRITER_NONE
+            self._end.undo()
+
+    def abandon(self) -> None:
+        """Leave it to whoever writes here next to find out what became of the transaction, and do what is to be done."""
+        if self._has_written:
+            self._end._token = NOBODY
+
+    def let_go(self) -> None:
+        """Free the locks, and wake who sleeps on the end. May be repeated."""
+        if self._is_held:
+            if self._end._lock_fd >= 0:
+                fcntl.flock(self._end._lock_fd, fcntl.LOCK_UN)
+            self._is_held = False  # from here on without a call, so that no interrupt comes in between
+            self._end._mutex.release()
+
+    def wake(self) -> None:
+        """Wake readers that sleep on the old end."""
+        words = self.log.head.words
+        if self.result is not None and words.item(L.HEAD_SLEEPING) > self.result.base_offset:
+            wake(words, L.HEAD_END)
