@@ -346,7 +346,8 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
     try:
         with translated(path), lock:
             if not fs.exists(meta):
-                os.makedirs(os.path.join(path, TOPICS), exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    fs.mkdir(os.path.join(path, TOPICS))
                 write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
                 _sync_entry_of(fs, path)
     finally:
