@@ -38,7 +38,8 @@ from eventlog.producer.buffer_pool import SMALL, BufferPool
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Outcome, Part
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
-from eventlog.producer.record_buffer import RecordBuffer, record_bytes
+from eventlog.producer.record_buffer import RecordBuffer
+from eventlog.producer.record_columns import record_bytes
 from eventlog.serializers import as_bytes, serializer
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic

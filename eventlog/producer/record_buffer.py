@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.producer.delivery import Callback, Delivery, FullDelivery, Outcome, run_callback
+from eventlog.producer.record_columns import encode_records, record_bytes
 from eventlog.topics.partition import Partition
 
 if TYPE_CHECKING:
@@ -160,18 +161,7 @@ class RecordBuffer:
                 self._write([record], batches)
 
     def _encode(self, records: list[Delivery], plain: bool) -> list[EncodedBatch]:
-        values = [record.value for record in records]
-        if plain:
-            return self.partition.encode(values, None, _sent_ms(records), None, self._codec)
-        keys = [record.key if isinstance(record, FullDelivery) else None for record in records]
-        headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
-        return self.partition.encode(
-            values,
-            keys if any(key is not None for key in keys) else None,
-            [record.sent_ms() for record in records],
-            headers if any(headers) else None,
-            self._codec,
-        )
+        return encode_records(self.partition, records, self._codec, plain=plain)
 
     # --- outcomes ---
 
@@ -270,18 +260,3 @@ class RecordBuffer:
         self._failed.clear()
         self.records.clear()
         self.full_sent = self._full_settled = 0
-
-
-def _sent_ms(records: list[Delivery]) -> int | list[int]:
-    """Return one timestamp if the first and the last record are of the same millisecond, else one each."""
-    first, last = int(records[0].stamp * 1000), int(records[-1].stamp * 1000)
-    return first if first == last else [int(record.stamp * 1000) for record in records]
-
-
-def record_bytes(record: Delivery) -> int:
-    """Return the size of a waiting record's value and key, in bytes."""
-    value = record.value
-    size = 0 if value is None else len(value)
-    if isinstance(record, FullDelivery) and record.key is not None:
-        size += len(record.key)
-    return size

@@ -1,0 +1,45 @@
+"""Turn waiting records into the columns of a batch."""
+
+from __future__ import annotations
+
+from eventlog.format.batch_encoder import EncodedBatch
+from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
+from eventlog.producer.delivery import Delivery, FullDelivery
+from eventlog.topics.partition import Partition
+
+
+def encode_records(
+    partition: Partition, records: list[Delivery], codec: int, *, plain: bool, stamp: ProducerStamp = NO_STAMP
+) -> list[EncodedBatch]:
+    """Encode records for one partition; ``plain`` says that they all are values and nothing else.
+
+    Raises RecordTooLargeError, and whatever else `Partition.encode` does.
+    """
+    values = [record.value for record in records]
+    if plain:
+        return partition.encode(values, None, _sent_ms(records), None, codec, stamp)
+    keys = [record.key if isinstance(record, FullDelivery) else None for record in records]
+    headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
+    return partition.encode(
+        values,
+        keys if any(key is not None for key in keys) else None,
+        [record.sent_ms() for record in records],
+        headers if any(headers) else None,
+        codec,
+        stamp,
+    )
+
+
+def _sent_ms(records: list[Delivery]) -> int | list[int]:
+    """Return one timestamp if the first and the last record are of the same millisecond, else one each."""
+    first, last = int(records[0].stamp * 1000), int(records[-1].stamp * 1000)
+    return first if first == last else [int(record.stamp * 1000) for record in records]
+
+
+def record_bytes(record: Delivery) -> int:
+    """Return the size of a waiting record's value and key, in bytes."""
+    value = record.value
+    size = 0 if value is None else len(value)
+    if isinstance(record, FullDelivery) and record.key is not None:
+        size += len(record.key)
+    return size
