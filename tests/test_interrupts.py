@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import eventlog
+from eventlog.format.producer_stamp import ProducerStamp
 
 pytestmark = [
     pytest.mark.timeout(40, method="thread"),  # the other method would take the alarm signal for itself
@@ -127,6 +128,39 @@ def test_an_interrupted_append_tells_whether_it_was_written(
                     assert ("were not written" in note) == (written is None)
             assert partition.log_end_offset == len(expected)
         assert interrupter.interrupted > 20  # how many exactly is up to the machine
+        assert _read(partition) == expected
+        _assert_free(tmp_path, partition)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_an_interrupted_append_of_a_producer_can_be_repeated(
+    tmp_path: Path, interrupter: Interrupter, is_own: bool
+) -> None:
+    """Whoever repeats an interrupted append with the same stamp, whatever became of it, gets exactly one copy."""
+    with eventlog.open(tmp_path) as log:
+        partition = log.create_topic("t", segment_bytes=4096, index_interval_bytes=512).partitions[0]
+        stamp = ProducerStamp(7, 0, 0)
+        expected: list[bytes | None] = []
+
+        def append(values: list[bytes], stamp: ProducerStamp) -> eventlog.AppendResult:
+            batches = partition.encode(values, stamp=stamp)
+            return partition.log.writer.append(batches, None, stamp, is_own=is_own)
+
+        longest = _typical(lambda: partition.append([b"warm"])) * 2
+        expected += [b"warm"] * 50
+        for number in range(ROUNDS):
+            values = [b"%d" % number] * (1 + number % 3)
+            result = None
+            while result is None:
+                result, _ = interrupter.call(lambda values=values, stamp=stamp: append(values, stamp), longest)
+            assert (result.base_offset, result.last_offset) == (len(expected), len(expected) + len(values) - 1)
+            expected += values
+            if number % 5 == 0:
+                again = append(values, stamp)
+                assert again[:2] == result[:2]
+            stamp = stamp.after(len(values))
+            assert partition.log_end_offset == len(expected)
+        assert interrupter.interrupted > 20
         assert _read(partition) == expected
         _assert_free(tmp_path, partition)
 

@@ -13,6 +13,7 @@ TOPIC_META = "topic.json"
 LOCK = "lock"
 HEAD = "head"
 LOG, INDEX, TIME_INDEX, TORN = ".log", ".index", ".timeindex", ".torn"
+PRODUCER_SNAPSHOT = ".snapshot"
 STAGED, DELETED = "~new-", "~gone-"  # "~" is legal in no topic's name; with the longest name it makes 255 bytes
 
 GROUPS, MEMBERS, GROUP_STATE = "groups", "members", "state.json"
@@ -20,6 +21,7 @@ OFFSET_SNAPSHOT = "snapshot"
 
 _SEGMENT = re.compile(r"(\d{20})\.log\Z")
 
+_PRODUCER_SNAPSHOT = re.compile(r"(\d{20})\.snapshot\Z")
 
 def segment_name(base_offset: int, suffix: str) -> str:
     """Return the name of a segment's file: its base offset in 20 digits, so that names sort by offset.
@@ -37,4 +39,14 @@ def segment_base(name: str) -> int | None:
     (1234, None)
     """
     match = _SEGMENT.match(name)
+    return int(match[1]) if match else None
+
+
+def producer_snapshot_offset(name: str) -> int | None:
+    """Return the offset that a snapshot of the producers is true at, or None when it is no such file.
+
+    >>> producer_snapshot_offset("00000000000000001234.snapshot"), producer_snapshot_offset("snapshot")
+    (1234, None)
+    """
+    match = _PRODUCER_SNAPSHOT.match(name)
     return int(match[1]) if match else None

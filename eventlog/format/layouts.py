@@ -120,6 +120,17 @@ GROUP_GENERATION, GROUP_VERSION, GROUP_MEMBERS, GROUP_LOOKED_AROUND, GROUP_LOOK 
 MEMBER_MAGIC = int.from_bytes(b"EVLMEMB1", "little")
 MEMBER_LAST_POLL, MEMBER_LOOK = 1, 2  # the time of its last poll; changes when it should look at the group's state
 
+# --- snapshots of producers -------------------------------------------------------------------------------------
+
+# Little-endian: magic, CRC-32C of all that follows it, CRC-32C and base offset of the last batch before the offset that
+# it is true at (both 0: there is none), that offset, number of producers. Then of each producer its state and its runs.
+PRODUCER_SNAPSHOT = struct.Struct("<8sIIqqq")
+PRODUCER_SNAPSHOT_MAGIC = b"EVLPROD1"
+PRODUCER_SNAPSHOT_CRC_START = 12
+PRODUCER_STATE = struct.Struct("<qqhh4x")  # producer id, when it was last heard of in milliseconds, epoch, runs
+PRODUCER_RUN = struct.Struct("<iiq")  # first sequence, number of records, base offset
+assert (PRODUCER_SNAPSHOT.size, PRODUCER_STATE.size, PRODUCER_RUN.size) == (40, 24, 16)
+
 # --- committed offsets ------------------------------------------------------------------------------------------
 
 # Keys and values as Kafka has them, big-endian: OffsetCommitKey version 1, OffsetCommitValue version 3. Texts are UTF-8
@@ -140,3 +151,26 @@ SNAPSHOT_CRC_START = 12
 SNAPSHOT_OFFSETS = np.dtype("<i8")
 FINGERPRINT = struct.Struct("<qq")  # offset and timestamp of a record, whose key and value follow
 assert SNAPSHOT.size == 64
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+# Keys are Kafka's TransactionLogKey version 0, big-endian: version, length of the transactional id; then the id. Values
+# are our own, since an outcome has to tell where the records lie.
+TRANSACTION_KEY_VERSION, TRANSACTION_VALUE_VERSION = 0, 99
+TRANSACTION_KEY = struct.Struct(">hh")
+# version, outcome (Kafka's TransactionState: 4 committed, 5 aborted), the transaction's own random id, producer id,
+# producer epoch, when it began and ended in milliseconds since the epoch, number of partitions
+TRANSACTION_VALUE = struct.Struct(">hbxQqhqqi")
+# of each: the topic's id, partition, first offset, offset behind the last, sequence number of the first record, length
+# of the topic's name; then the name
+TRANSACTION_PART = struct.Struct(">16siqqih")
+TRANSACTION_COMMITTED, TRANSACTION_ABORTED = 4, 5
+assert TRANSACTION_VALUE.size == 42
+assert TRANSACTION_PART.size == 42
+
+# Control page of a transactional id: see ``transactional_id.py``
+TRANSACTIONAL_MAGIC = int.from_bytes(b"EVLTXID1", "little")
+TX_PRODUCER_ID, TX_EPOCH, TX_STATUS, TX_STARTED = 1, 2, 3, 4
+TX_TIMEOUT, TX_CHANGED, TX_PROCESS, TX_JOURNAL = 5, 6, 7, 8
+# Kafka's TransactionState
+STATUS_EMPTY, STATUS_ONGOING, STATUS_PREPARE_COMMIT, STATUS_COMMITTED, STATUS_ABORTED = 0, 1, 2, 4, 5

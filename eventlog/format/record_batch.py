@@ -40,7 +40,7 @@ _crc = crc32c.crc32c
 _shared_by_parts = attrgetter(
     "_body", "_columns", "_last_delta", "_present", "_total", "attributes", "base_timestamp", "header_offset",
     "leader_epoch", "max_timestamp", "partition", "position", "producer_epoch", "producer_id", "size", "topic",
-    "_base_sequence",
+    "_base_sequence", "checksum",
 )  # fmt: skip
 _TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 _new_tuple = tuple.__new__  # makes a Record of its fields without the cost of a Python-level constructor
@@ -63,8 +63,8 @@ class RecordBatch:
 
     __slots__ = (
         "_base_sequence", "_body", "_columns", "_count", "_first", "_last_delta", "_present", "_total", "attributes",
-        "base_timestamp", "header_offset", "leader_epoch", "max_timestamp", "partition", "position", "producer_epoch",
-        "producer_id", "size", "topic",
+        "base_timestamp", "checksum", "header_offset", "leader_epoch", "max_timestamp", "partition", "position",
+        "producer_epoch", "producer_id", "size", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -77,7 +77,7 @@ class RecordBatch:
         if position + L.HEADER_BYTES > limit:
             raise BatchDamage("the file ends within a batch header")
         (
-            self.header_offset, length, self.leader_epoch, magic, checksum, self.attributes, self._last_delta,
+            self.header_offset, length, self.leader_epoch, magic, self.checksum, self.attributes, self._last_delta,
             self.base_timestamp, self.max_timestamp, self.producer_id, self.producer_epoch, self._base_sequence,
             count, self._present,
         ) = _unpack_header(data, position)  # fmt: skip
@@ -89,7 +89,7 @@ class RecordBatch:
         end = position + size
         if end > limit:
             raise BatchDamage("the file ends within a batch")
-        if check and _crc(data[position + L.CRC_START : end]) != checksum:
+        if check and _crc(data[position + L.CRC_START : end]) != self.checksum:
             raise BatchDamage("CRC mismatch")
         if not 0 < count <= self._last_delta + 1:
             raise BatchDamage(f"impossible record count {count}")
@@ -259,6 +259,7 @@ class RecordBatch:
             part._body, part._columns, part._last_delta, part._present, part._total, part.attributes,
             part.base_timestamp, part.header_offset, part.leader_epoch, part.max_timestamp, part.partition,
             part.position, part.producer_epoch, part.producer_id, part.size, part.topic, part._base_sequence,
+            part.checksum,
         ) = _shared_by_parts(self)  # fmt: skip
         part._first = self._first + start
         part._count = stop - start

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from typing import TYPE_CHECKING
 
 from eventlog.errors import OffsetOutOfRangeError
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
-from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.segment import Place, Segment
+
+if TYPE_CHECKING:
+    from eventlog.storage.partition_log import PartitionLog
 
 _LOOKS_AGAIN = 3
 _PAUSE = 0.0005  # stores become visible within microseconds; this is ample, and rare

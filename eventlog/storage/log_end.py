@@ -29,6 +29,7 @@ from eventlog.format.filenames import LOG, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.head import EndState
+from eventlog.storage.producer_sequences import ProducerSequences
 from eventlog.storage.tail import Tail
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class LogEnd:
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
         "_active", "_active_fd", "_closed", "_flushes", "_fs", "_index_interval", "_last_slot", "_lock", "_lock_fd",
-        "_log", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms", "_stamps_appends", "_tail",
-        "_token", "_words", "has_written",
+        "_log", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms", "_sequences",
+        "_stamps_appends", "_tail", "_token", "_words", "has_written",
     )
     # fmt: on
 
@@ -77,6 +78,7 @@ class LogEnd:
         self._page = log.head.page
         self._tail = Tail(log.head.end_state(), config.index_interval_bytes)
         self._last_slot = SLOT_BYTES[0]  # where the end was published last
+        self._sequences: ProducerSequences | None = None  # until an idempotent producer appends
 
     # --- closing ---
 
@@ -114,6 +116,7 @@ class LogEnd:
     def after_fork(self) -> None:
         """In a forked child: start with a free lock, own descriptors and an own identity."""
         self._mutex = threading.Lock()
+        self._sequences = None  # the producers that it knows are the parent's
         self._release()
 
     # --- taking over ---
@@ -270,6 +273,8 @@ class LogEnd:
             except OSError as error:
                 raise self._log.flusher.failure(error, self.poison_locked) from error
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
+        if self._sequences is not None:
+            self._sequences.sealed(tail.end_offset)
         tail.begin_segment()
         self._open_active(tail.segment_base, create=True)
 

@@ -28,8 +28,10 @@ from eventlog.files.filesystem import MAX_PARTS, translate
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
+from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
 from eventlog.storage.log_end import NOBODY, OTHER_SLOT, LogEnd, add_all
+from eventlog.storage.producer_sequences import ProducerSequences
 
 _flock = fcntl.flock
 _EXCLUSIVE, _UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_UN
@@ -40,6 +42,14 @@ _LENGTH_START, _MAGIC, _MAX_RELATIVE_OFFSET = L.LENGTH_START, L.MAGIC, L.MAX_REL
 _new_result = partial(tuple.__new__, AppendResult)
 
 
+class _RepeatedError(Exception):
+    """The records were written before; an append ends with this, before it has written anything."""
+
+    def __init__(self, earlier: AppendResult) -> None:
+        super().__init__()
+        self.earlier = earlier
+
+
 class LogWriter(LogEnd):
     """Appends to one partition, in turn with the other threads and processes that do."""
 
@@ -47,12 +57,44 @@ class LogWriter(LogEnd):
 
     # --- appending ---
 
-    def append(self, batches: Sequence[EncodedBatch], durability: str | None = None) -> AppendResult:
-        """Append the batches, all or none, and return where they landed; raises as `append_batch` does."""
-        return self.append_batch(batches[0], durability, batches if len(batches) > 1 else None)
+    def append(
+        self,
+        batches: Sequence[EncodedBatch],
+        durability: str | None = None,
+        stamp: ProducerStamp | None = None,
+        *,
+        is_own: bool = False,
+    ) -> AppendResult:
+        """Append the batches, all or none, and return where they landed; raises as `append_batch` does.
+
+        ``stamp`` is that of the first one: records that were written before are not written again, and the result
+        tells where they lie. ``is_own`` says that this process made the producer's id, and that it appends by nothing
+        but this writer. Raises OutOfOrderSequenceError when records are missing before these, ProducerFencedError when
+        the epoch is over.
+        """
+        several = batches if len(batches) > 1 else None
+        if stamp is None:
+            return self.append_batch(batches[0], durability, several)
+        records = sum(batch.records for batch in batches)
+        try:
+            return self.append_batch(batches[0], durability, several, (stamp, records, is_own))
+        except _RepeatedError as repeated:
+            base, last, timestamp, _ = repeated.earlier
+            if timestamp < 0:  # the batch itself cannot be read any more
+                timestamp = max(batch.max_timestamp for batch in batches)
+            return self._acknowledged(base, last + 1, timestamp, durability)
+
+    def forget_producer(self, producer_id: int) -> None:
+        """Note that a producer of this process ends, whose id it made."""
+        if self._sequences is not None:
+            self._sequences.forget(producer_id)
 
     def append_batch(  # noqa: C901, PLR0915  # see the comment on its shape below
-        self, fields: BatchFields, durability: str | None = None, several: Sequence[EncodedBatch] | None = None
+        self,
+        fields: BatchFields,
+        durability: str | None = None,
+        several: Sequence[EncodedBatch] | None = None,
+        stamped: tuple[ProducerStamp, int, bool] | None = None,
     ) -> AppendResult:
         """Append one batch, given as the fields of an `EncodedBatch`; or ``several`` at once, all or none.
 
@@ -77,6 +119,8 @@ class LogWriter(LogEnd):
                     if self._stamps_appends:
                         several = self.stamped(several or [EncodedBatch(*fields)])
                     self._log.recently_used = True
+                    if stamped is not None:
+                        self._admit(*stamped)
                     base, position = tail.end_offset, tail.position
                     if several is None:
                         parts, checksum, size, count, timestamp = fields
@@ -115,6 +159,8 @@ class LogWriter(LogEnd):
                         tail.last_time_indexed, tail.first_timestamp,
                     )  # fmt: skip
                     words[_END] = published = end  # no interrupt comes between the two
+                    if stamped is not None:
+                        self._sequences.note()  # type: ignore[union-attr]
                 except BaseException:
                     self._token = NOBODY  # the next append looks at the head again, and tidies up
                     if base >= 0:
@@ -132,6 +178,21 @@ class LogWriter(LogEnd):
             self._explain(error, base, published, timestamp)
             raise
 
+    def _admit(self, stamp: ProducerStamp, records: int, is_own: bool) -> None:
+        if self._sequences is None:
+            self._sequences = ProducerSequences(self._log)
+        earlier = self._sequences.admit(stamp, records, self._tail.end_offset, is_own=is_own)
+        if earlier is not None:
+            raise _RepeatedError(earlier)
+
+    def _acknowledged(self, base: int, end: int, timestamp: int, durability: str | None) -> AppendResult:
+        """Acknowledge records that were written before: by now they may have to be flushed."""
+        try:
+            return self._acknowledge(base, end, timestamp, durability)
+        except BaseException as error:
+            self._explain(error, base, end, timestamp)
+            raise
+
     def _acknowledge(self, base: int, end: int, timestamp: int, durability: str | None) -> AppendResult:
         """Flush first, if the caller or the topic asks for it."""
         on_disk = (durability or self._log.config.durability) == "disk"
@@ -140,14 +201,16 @@ class LogWriter(LogEnd):
         return AppendResult(base, end - 1, timestamp, on_disk)
 
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
-        """Translate an operating system's error; tell an interrupted caller what became of the records."""
+        """Translate an operating system's error; say, in its ``append_result``, if the records are written even so."""
         if isinstance(error, FileNotFoundError) and self._log.is_gone():
             raise self._log.unknown_topic() from error
+        written = AppendResult(base, end - 1, timestamp, False) if end >= 0 else None
+        if written is not None:
+            error.append_result = written  # type: ignore[attr-defined]
         if isinstance(error, OSError) and not isinstance(error, EventLogError):
-            raise translate(error, self._log.directory) from error
+            translated = translate(error, self._log.directory)
+            translated.append_result = written  # type: ignore[attr-defined]
+            raise translated from error
         if not isinstance(error, Exception) or isinstance(error, MemoryError):
-            outcome = "were not written"
-            if end >= 0:
-                outcome = f"were written at offsets {base} to {end - 1}"
-                error.append_result = AppendResult(base, end - 1, timestamp, False)  # type: ignore[attr-defined]
+            outcome = "were not written" if written is None else f"were written at offsets {base} to {end - 1}"
             error.add_note(f"eventlog: the records of this append to {self._log.topic}-{self._log.partition} {outcome}")

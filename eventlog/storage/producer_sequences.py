@@ -1,0 +1,204 @@
+"""The producers of a partition in the hands of its writer: which appends are new, and which are repeated ones.
+
+All of it happens under the partition's locks, within an append: `admit` before anything is written, `note` once it is
+published. An interrupt or a failure in between leaves the note open; the next append looks whether that batch is in the
+log. So a batch counts as written exactly if it was published, wherever an append may end.
+
+A producer id that this process has made itself is nobody else's: all of its batches pass by here, and nothing needs to
+be read. For any other id the table must be complete: it is read from the newest snapshot and the headers of what
+follows, once, and goes on with what others have appended since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from eventlog.errors import CorruptSegmentError, EventLogError
+from eventlog.format.layouts import NO_PRODUCER_ID
+from eventlog.format.producer_stamp import ProducerStamp
+from eventlog.model import AppendResult
+from eventlog.storage.log_cursor import LogCursor
+from eventlog.storage.producer_snapshot import LastBatch, read_snapshot, snapshot_offsets, write_snapshot
+from eventlog.storage.producer_state import ProducerTable
+
+if TYPE_CHECKING:
+    from eventlog.format.record_batch import RecordBatch
+    from eventlog.storage.partition_log import PartitionLog
+
+_EXPIRATION_MS = 24 * 3600 * 1000  # Kafka's producer.id.expiration.ms
+_MANY_BATCHES = 4096  # after reading so many, a snapshot spares the next process from doing it again
+_MANY_PRODUCERS = 1000  # from here on, a table that doubles is searched for producers that were not heard of
+
+
+class ProducerSequences:
+    """Tells repeated batches from new ones. Made when the first producer with an id appends here."""
+
+    __slots__ = ("_admitted", "_asked", "_complete_until", "_log", "_many", "_table")
+
+    def __init__(self, log: PartitionLog) -> None:
+        self._log = log
+        self._table = ProducerTable(log.topic, log.partition)
+        # Before this offset the table holds every producer; None: it holds only those of this process.
+        self._complete_until: int | None = None
+        self._asked = False  # for a producer of elsewhere, since a segment was last sealed
+        self._admitted: tuple[ProducerStamp, int, int] | None = None  # stamp, records, offset: not noted yet
+        self._many = _MANY_PRODUCERS
+
+    def admit(self, stamp: ProducerStamp, records: int, end_offset: int, *, is_own: bool) -> AppendResult | None:
+        """Return where the records were written before; None when they are new, and are to be written at the end.
+
+        Raises OutOfOrderSequenceError and ProducerFencedError, see `ProducerTable.find`.
+        """
+        if self._admitted is not None:
+            self._settle(*self._admitted, end_offset)
+        if not is_own:
+            self._learn(end_offset)
+        offset = self._table.find(stamp, records)
+        if offset is not None:
+            return self._earlier(stamp, records, offset)
+        self._admitted = stamp, records, end_offset
+        return None
+
+    def note(self) -> None:
+        """Note that the records that were admitted last were published."""
+        assert self._admitted is not None
+        stamp, records, offset = self._admitted
+        self._add(stamp, records, offset)
+        if self._complete_until == offset:
+            self._complete_until = offset + records
+        self._admitted = None
+
+    def _add(self, stamp: ProducerStamp, records: int, offset: int) -> None:
+        now_ms = self._now_ms()
+        self._table.add(stamp, records, offset, now_ms)
+        if len(self._table) > self._many:
+            self._table.forget_unused(now_ms - _EXPIRATION_MS)
+            self._many = max(_MANY_PRODUCERS, 2 * len(self._table))
+
+    def _settle(self, stamp: ProducerStamp, records: int, offset: int, end_offset: int) -> None:
+        """An append ended before its note: see whether its records were published."""
+        batch = self._batch_at(offset) if offset < end_offset else None
+        if batch is not None and _is_of(batch, stamp):
+            self._add(stamp, records, offset)
+        self._admitted = None
+
+    def _earlier(self, stamp: ProducerStamp, records: int, offset: int) -> AppendResult:
+        """Return where repeated records lie, with the time that the log has for them, if it can be read."""
+        batch = self._batch_at(offset)
+        timestamp = batch.max_timestamp if batch is not None and _is_of(batch, stamp) else -1
+        return AppendResult(offset, offset + records - 1, timestamp, False)
+
+    def _batch_at(self, offset: int) -> RecordBatch | None:
+        try:
+            return LogCursor(self._log, offset).next_batch()
+        except EventLogError:  # damaged, or not there any more
+            return None
+
+    def forget(self, producer_id: int) -> None:
+        """A producer of this process ends. A complete table keeps it, for others who may have learned of its id."""
+        if self._complete_until is None:
+            self._table.forget(producer_id)
+
+    # --- producers of elsewhere ---
+
+    def _learn(self, end_offset: int) -> None:
+        """Make the table complete up to the end."""
+        self._asked = True
+        start = self._complete_until
+        if start is None:
+            start = self._read_snapshot()
+        count = 0
+        for batch in self._batches(start, end_offset):
+            count += 1
+            self._note_read(batch)
+        if self._complete_until is None:
+            self._table.forget_unused(self._now_ms() - _EXPIRATION_MS)
+        self._complete_until = end_offset
+        if count > _MANY_BATCHES:
+            self._write_snapshot(end_offset)
+
+    def _note_read(self, batch: RecordBatch) -> None:
+        if batch.producer_id != NO_PRODUCER_ID:
+            stamp = ProducerStamp(batch.producer_id, batch.producer_epoch, batch.base_sequence)
+            used_ms = min(batch.max_timestamp, self._now_ms())
+            self._table.add(stamp, batch.last_offset - batch.base_offset + 1, batch.base_offset, used_ms)
+
+    def _read_snapshot(self) -> int:
+        """Take over the newest snapshot that counts; return the offset from which on the log is to be read."""
+        own = list(self._table.items())
+        table, offset = self._newest_snapshot()
+        for producer_id, state in own:  # what passed by here is known best
+            table.put(producer_id, state)
+        self._table = table
+        return max(offset, self._first_that_matters())
+
+    def _newest_snapshot(self) -> tuple[ProducerTable, int]:
+        log = self._log
+        end_offset = log.head.end_offset
+        for offset in snapshot_offsets(log.context.fs, log.directory):
+            table = ProducerTable(log.topic, log.partition)
+            last = read_snapshot(log.context.fs, log.directory, offset, table)
+            if last is not None and offset <= end_offset and last == self._last_before(offset):
+                return table, offset
+        return ProducerTable(log.topic, log.partition), log.start_offset
+
+    def _last_before(self, offset: int) -> LastBatch:
+        batch = self._batch_at(offset - 1) if offset > self._log.start_offset else None
+        return LastBatch() if batch is None else LastBatch(batch.checksum, batch.header_offset)
+
+    def _first_that_matters(self) -> int:
+        """Return the start of the first segment that has records of the last day, by their timestamps."""
+        log = self._log
+        state = log.head.end_state()
+        horizon = self._now_ms() - _EXPIRATION_MS
+        first = state.segment_base
+        for base in reversed(log.segments.bases(first)):
+            if base < state.segment_base:
+                segment = log.segments[base]
+                log.ensure_indexes(segment)
+                largest = segment.time_index.largest()
+                if largest is not None and largest < horizon:
+                    break
+                first = base
+        return first
+
+    def _batches(self, start: int, end_offset: int) -> Iterator[RecordBatch]:
+        """Yield what lies from ``start`` up to ``end_offset``; damaged batches are passed by."""
+        cursor = LogCursor(self._log, start, check_crcs=False)
+        while cursor.next_offset < end_offset:
+            try:
+                batch = cursor.next_batch()
+            except CorruptSegmentError as error:
+                cursor.seek(end_offset if error.next_offset is None else error.next_offset)
+                continue
+            if batch is None:
+                return
+            yield batch
+
+    # --- sealing ---
+
+    def sealed(self, end_offset: int) -> None:
+        """A segment was sealed: write a snapshot, if the table is complete and someone has use for it."""
+        if self._complete_until is None:
+            return
+        if self._asked:
+            self._learn(end_offset)
+            self._write_snapshot(end_offset)
+        else:
+            self._complete_until = None
+        self._asked = False
+
+    def _write_snapshot(self, end_offset: int) -> None:
+        log = self._log
+        self._table.forget_unused(self._now_ms() - _EXPIRATION_MS)
+        with contextlib.suppress(OSError):  # whoever misses it reads the headers
+            write_snapshot(log.context.fs, log.directory, self._table, end_offset, self._last_before(end_offset))
+
+    def _now_ms(self) -> int:
+        return int(self._log.context.clock.time() * 1000)
+
+
+def _is_of(batch: RecordBatch, stamp: ProducerStamp) -> bool:
+    return (batch.producer_id, batch.producer_epoch, batch.base_sequence) == stamp[:3]
