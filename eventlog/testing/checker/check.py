@@ -56,7 +56,14 @@ def check(history: Iterable[Operation], *, allow: Collection[str] = (), dense: b
     for find in CHECKS:
         for anomaly in find(evidence):
             anomalies[anomaly.name].append(anomaly)
+    for found in anomalies.values():
+        found.sort(key=_where)
     return Report(anomalies, _counts(evidence), frozenset(allow))
+
+
+def _where(anomaly: Anomaly) -> tuple[object, ...]:
+    """Order anomalies by what they are about, so that two checks of one history report the same."""
+    return anomaly.partition or ("", 0), anomaly.offsets, anomaly.time_ns or 0, repr(anomaly.values)
 
 
 def _counts(evidence: Evidence) -> dict[str, int]:

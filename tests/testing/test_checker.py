@@ -1,0 +1,335 @@
+"""What is an anomaly and what is none: for each of them small histories that have it, and near ones that do not."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+import eventlog
+from eventlog.model import TopicPartition
+from eventlog.testing.checker import ANOMALIES, CHAIN_ANOMALIES, Report, check, check_chain, observed_logs
+from eventlog.testing.history import Assign, HistoryError, Kind, Operation, Poll, Send, What
+
+P = TopicPartition("t", 0)
+Q = TopicPartition("t", 1)
+
+Note = tuple[str, Kind, What, tuple[Any, ...]]
+
+
+def note(process: str, kind: Kind, what: What, *actions: Any) -> Note:
+    return process, kind, what, actions
+
+
+def sent(process: str, *sends: Send) -> Note:
+    """Sent and acknowledged."""
+    return note(process, "ok", "send", *sends)
+
+
+def polled(process: str, *records: tuple[int, Any], partition: TopicPartition = P) -> Note:
+    return note(process, "ok", "poll", Poll({partition: records}))
+
+
+def committed(process: str, *actions: Any) -> Note:
+    return note(process, "ok", "txn", *actions)
+
+
+def history(*notes: Note) -> list[Operation]:
+    """One note a nanosecond."""
+    times = count()
+    return [Operation(process, next(times), kind, what, actions) for process, kind, what, actions in notes]
+
+
+A, B, C = Send(P, "a", 0), Send(P, "b", 1), Send(P, "c", 2)
+ABC = sent("p", A, B, C)
+READ_ALL = polled("reader", (0, "a"), (1, "b"), (2, "c"))
+
+# For each anomaly: histories that have it, and that one alone unless more are named.
+GUILTY: list[tuple[str, str, tuple[Note, ...]]] = [
+    ("lost-write", "an acknowledged record was never polled, a later one was",
+        (ABC, polled("c", (0, "a")), note("c", "ok", "assign", Assign({P: None})), polled("c", (2, "c")))),
+    ("lost-write", "the beginning of the log was never polled", (ABC, polled("c", (2, "c")))),
+    ("lost-write", "one record of a transaction was polled, so that it was committed, and an earlier one was not",
+        (note("p", "info", "txn", A, B), polled("c", (1, "b")))),
+    ("lost-write", "an error came after the offset was known",
+        (note("p", "info", "send", A, Send(P, "?")), sent("p", B), polled("c", (1, "b")))),
+    ("unseen", "the consumer stopped before the end", (ABC, polled("c", (0, "a"), (1, "b")))),
+    ("unseen", "nobody polled at all", (sent("p", A),)),
+    ("unseen", "the offset was not noted", (ABC, sent("p", Send(P, "d")), READ_ALL)),
+    ("unseen", "one record of a transaction was polled, those in another partition were not",
+        (note("p", "info", "txn", A, Send(Q, "x")), polled("c", (0, "a")))),
+    ("duplicate", "a consumer found it twice",
+        (ABC, READ_ALL, polled("reader", (3, "a")))),
+    ("duplicate", "it was acknowledged at one offset, and polled at another",
+        (note("p", "invoke", "send", A), sent("p", A), polled("c", (0, "a"), (1, "a")))),
+    ("inconsistent-offsets", "two consumers disagree",
+        (note("p", "info", "send", Send(P, "a")), note("q", "info", "send", Send(P, "b")), polled("c", (0, "a")),
+         polled("d", (0, "b")))),
+    ("inconsistent-offsets", "two producers were told the same offset", (sent("p", Send(P, "a", 0)),
+        sent("q", Send(P, "b", 0)), note("c", "ok", "poll", Poll({P: [(0, "a")]})), polled("d", (0, "b")))),
+    ("unknown-value", "it came from nowhere", (ABC, READ_ALL, polled("reader", (3, "d")))),
+    ("unknown-value", "it was sent to another partition", (ABC, READ_ALL, polled("reader", (0, "a"), partition=Q))),
+    ("aborted-read", "the transaction was aborted",
+        (note("p", "invoke", "txn"), note("p", "fail", "txn", Send(P, "a")), polled("c", (0, "a")))),
+    ("aborted-read", "it was polled before the abort",
+        (note("p", "invoke", "txn"), polled("c", (0, "a")), note("p", "fail", "txn", Send(P, "a")))),
+    ("aborted-read", "the send failed",
+        (note("p", "invoke", "send", Send(P, "a")), note("p", "fail", "send", Send(P, "a")), polled("c", (0, "a")))),
+    ("aborted-read", "it failed whenever it was tried",
+        (note("p", "fail", "txn", Send(P, "a")), note("p", "fail", "txn", Send(P, "a")), polled("c", (0, "a")))),
+    ("aborted-read", "a transaction that was aborted itself polled it",
+        (note("p", "fail", "txn", Send(P, "a")), note("q", "fail", "txn", Poll({P: [(0, "a")]})))),
+    ("precommitted-read", "polled before the commit was called", (note("p", "invoke", "txn"), polled("c", (0, "a")),
+        note("p", "invoke", "commit", Send(P, "a")), committed("p", A))),
+    ("precommitted-read", "the commit was never called", (note("q", "invoke", "txn"), note("q", "invoke", "commit"),
+        committed("q"), note("p", "invoke", "txn", Send(P, "a")), polled("c", (0, "a")))),
+    ("precommitted-read", "polled before the transaction began",
+        (polled("c", (0, "a")), note("p", "invoke", "txn"), committed("p", A))),
+    ("precommitted-read", "the transaction polled its own record", (committed("p", A, Poll({P: [(0, "a")]})),)),
+    ("precommitted-read", "it polled its own record, and said so when it committed", (note("p", "invoke", "txn"),
+        note("p", "invoke", "commit", Send(P, "a"), Poll({P: [(0, "a")]})), committed("p", A))),
+    ("precommitted-read", "polled before it was sent at all", (polled("c", (0, "a")),
+        note("p", "invoke", "send", Send(P, "a")), sent("p", A))),
+    ("precommitted-read", "polled between an attempt that failed and the one that did not",
+        (note("p", "invoke", "send", Send(P, "a")), note("p", "fail", "send", Send(P, "a")), polled("c", (0, "a")),
+         note("p", "invoke", "send", Send(P, "a")), sent("p", A))),
+    ("poll-skip", "the next poll begins too late", (ABC, READ_ALL, polled("c", (0, "a")), polled("c", (2, "c")))),
+    ("poll-skip", "the first poll begins behind the position", (ABC, READ_ALL,
+        note("c", "ok", "assign", Assign({P: 0})), polled("c", (1, "b")))),
+    ("poll-skip", "an offset that nobody knows anything of is missing",
+        (sent("p", A, C), polled("c", (0, "a")), polled("c", (2, "c")))),
+    ("poll-skip", "a transaction's poll skips, after that of another",
+        (ABC, READ_ALL, committed("c", Poll({P: [(0, "a")]})), committed("c", Poll({P: [(2, "c")]})))),
+    ("nonmonotonic-poll", "the same record again", (ABC, READ_ALL, polled("c", (0, "a")), polled("c", (0, "a")))),
+    ("nonmonotonic-poll", "back to an earlier one", (ABC, READ_ALL, polled("c", (1, "b")), polled("c", (0, "a")))),
+    ("nonmonotonic-poll", "the first poll begins before the position", (ABC, READ_ALL,
+        note("c", "ok", "assign", Assign({P: 1})), polled("c", (0, "a")))),
+    ("nonmonotonic-poll", "a transaction that was aborted moved the position all the same, and nobody sought back",
+        (ABC, READ_ALL, note("c", "fail", "txn", Poll({P: [(0, "a")]})), polled("c", (0, "a")))),
+    ("int-poll-skip", "within one poll", (ABC, READ_ALL, polled("c", (0, "a"), (2, "c")))),
+    ("int-poll-skip", "between the polls of one transaction",
+        (ABC, READ_ALL, committed("c", Poll({P: [(0, "a")]}), Poll({P: [(2, "c")]})))),
+    ("int-nonmonotonic-poll", "within one poll", (ABC, READ_ALL, polled("c", (1, "b"), (0, "a")))),
+    ("int-nonmonotonic-poll", "twice in one poll", (ABC, READ_ALL, polled("c", (0, "a"), (0, "a")))),
+    ("int-nonmonotonic-poll", "between the polls of one transaction",
+        (ABC, READ_ALL, committed("c", Poll({P: [(1, "b")]}), Poll({P: [(0, "a")]})))),
+    ("nonmonotonic-send", "the second send stands first", (sent("p", B), sent("p", A), sent("p", C), READ_ALL)),
+    ("nonmonotonic-send", "on their way together, noted in the order of acknowledgement",
+        (note("p", "invoke", "send", Send(P, "b")), note("p", "invoke", "send", Send(P, "a")),
+         sent("p", A), sent("p", B), sent("p", C), READ_ALL)),
+    ("nonmonotonic-send", "the outcome of one was unknown, but it was polled",
+        (note("p", "info", "send", Send(P, "b")), sent("p", A), sent("p", C), READ_ALL)),
+    ("nonmonotonic-send", "a transaction before a plain send",
+        (committed("p", B), sent("p", A), sent("p", C), READ_ALL)),
+    ("int-nonmonotonic-send", "within one send", (sent("p", B, A), sent("p", C), READ_ALL)),
+    ("int-nonmonotonic-send", "within one transaction", (committed("p", B, A), sent("p", C), READ_ALL)),
+    ("int-send-skip", "another's record within a transaction", (sent("q", B), committed("p", A, C), READ_ALL)),
+]  # fmt: skip
+
+WRITE_CYCLE = (
+    committed("s", Send(P, "a", 0), Send(Q, "x", 1)),
+    committed("t", Send(P, "b", 1), Send(Q, "y", 0)),
+    note("c", "ok", "poll", Poll({P: [(0, "a"), (1, "b")], Q: [(0, "y"), (1, "x")]})),
+)
+CYCLE_OF_THREE = (
+    committed("r", Send(P, "a", 0), Send(Q, "z", 2)),
+    committed("s", Send(P, "b", 1), Send(TopicPartition("u", 0), 1, 0)),
+    committed("t", Send(TopicPartition("u", 0), 2, 1), Send(Q, "x", 0)),
+    sent("p", Send(Q, "y", 1)),
+    note(
+        "c", "ok", "poll",
+        Poll({P: [(0, "a"), (1, "b")], Q: [(0, "x"), (1, "y"), (2, "z")], TopicPartition("u", 0): [(0, 1), (1, 2)]}),
+    ),
+)  # fmt: skip
+GUILTY += [
+    ("write-cycle", "two transactions, each before the other", WRITE_CYCLE),
+    ("write-cycle", "three in a ring, with a record outside of transactions between them", CYCLE_OF_THREE),
+    ("write-cycle", "the outcome of one is unknown, but it was polled",
+        (note("s", "info", "txn", Send(P, "a"), Send(Q, "x")), *WRITE_CYCLE[1:])),
+]  # fmt: skip
+
+INNOCENT: list[tuple[str, tuple[Note, ...]]] = [
+    ("nothing happened", ()),
+    ("everything was read", (ABC, READ_ALL)),
+    ("a send of unknown outcome may not be there", (note("p", "info", "send", Send(P, "z")), ABC, READ_ALL)),
+    ("a send of unknown outcome may be there",
+        (note("p", "invoke", "send", Send(P, "a")), polled("c", (0, "a")))),
+    ("a transaction of unknown outcome may not be there", (note("p", "info", "txn", Send(P, "z")), ABC, READ_ALL)),
+    ("a transaction of unknown outcome may be there, whole",
+        (note("p", "info", "txn", Send(P, "a"), Send(P, "b")), sent("p", C), READ_ALL)),
+    ("what failed is not there", (note("p", "fail", "send", Send(P, "z")), note("p", "fail", "txn", Send(P, "y")),
+        ABC, READ_ALL)),
+    ("sent again after it failed", (note("p", "fail", "txn", Send(P, "a")), committed("p", A), sent("p", B, C),
+        READ_ALL)),
+    ("sent again while nobody knew, and it was there once", (note("p", "info", "send", Send(P, "a")), sent("p", A),
+        polled("c", (0, "a")))),
+    ("a first attempt of unknown outcome wrote it, a second failed", (note("p", "invoke", "send", Send(P, "a")),
+        note("p", "invoke", "send", Send(P, "a")), note("p", "fail", "send", Send(P, "a")), polled("c", (0, "a")))),
+    ("polled while the commit was on its way", (note("p", "invoke", "txn"),
+        note("p", "invoke", "commit", Send(P, "a")), polled("c", (0, "a")), committed("p", A))),
+    ("polled while the transaction was open, and commits are not noted",
+        (note("p", "invoke", "txn"), polled("c", (0, "a")), committed("p", A))),
+    ("read again from the beginning, after saying so", (ABC, READ_ALL, note("reader", "ok", "assign", Assign({P: 0})),
+        READ_ALL)),
+    ("anything may come first where the position is not told", (ABC, READ_ALL,
+        note("c", "ok", "assign", Assign({P: None})), polled("c", (2, "c")))),
+    ("a partition that went away and came back", (ABC, READ_ALL, note("reader", "ok", "assign", Assign({Q: 0})),
+        note("reader", "ok", "assign", Assign({P: None})), polled("reader", (1, "b")))),
+    ("a consumer of the same name after a crash", (ABC, READ_ALL, note("reader", "info", "crash"), READ_ALL)),
+    ("an aborted transaction's consumer sought back", (ABC, READ_ALL, note("c", "fail", "txn", Poll({P: [(0, "a")]})),
+        note("c", "ok", "assign", Assign({P: 0})), polled("c", (0, "a")))),
+    ("the commit and the outcome tell of the same polls", (ABC, READ_ALL, note("c", "invoke", "txn"),
+        note("c", "invoke", "commit", Poll({P: [(0, "a")]})), committed("c", Poll({P: [(0, "a")]})),
+        polled("c", (1, "b")))),
+    ("records of two partitions in any order", (sent("p", A, Send(Q, "x", 0)), note("c", "ok", "poll",
+        Poll({Q: [(0, "x")], P: [(0, "a")]})))),
+    ("two processes' sends in any order", (note("p", "invoke", "send", Send(P, "b")),
+        note("q", "invoke", "send", Send(P, "a")), sent("p", B), sent("q", A), sent("p", C), READ_ALL)),
+    ("another's record within one send outside of a transaction", (sent("q", B), sent("p", A, C), READ_ALL)),
+    ("what failed has no order", (note("p", "fail", "send", Send(P, "z", 5)), ABC, READ_ALL)),
+    ("a process that was killed within a transaction begins another", (note("p", "invoke", "txn", Send(P, "z")),
+        note("p", "invoke", "txn"), committed("p", A, B, C), READ_ALL)),
+    ("two transactions one after the other in both partitions", (
+        committed("s", Send(P, "a", 0), Send(Q, "x", 0)), committed("t", Send(P, "b", 1), Send(Q, "y", 1)),
+        note("c", "ok", "poll", Poll({P: [(0, "a"), (1, "b")], Q: [(0, "x"), (1, "y")]})))),
+    ("the cycle's second transaction has no transaction around it", (
+        WRITE_CYCLE[0], sent("t", Send(P, "b", 1), Send(Q, "y", 0)), WRITE_CYCLE[2])),
+    ("faults are no business of the log's clients", (note("nemesis", "info", "fault"), ABC, READ_ALL)),
+    ("an empty poll", (ABC, READ_ALL, note("reader", "ok", "poll", Poll({})), polled("reader"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "why", "notes"), GUILTY, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_anomaly_is_found_and_nothing_else(name: str, why: str, notes: tuple[Note, ...]) -> None:
+    """A history that has an anomaly is not consistent, and the report names the anomaly."""
+    report = check(history(*notes))
+    assert not report.ok
+    assert report.found == {name}, str(report)
+    assert all(anomaly.name == name and anomaly.sentence for anomaly in report.anomalies[name])
+
+
+def test_every_anomaly_has_a_history_that_contains_it() -> None:
+    """None of the checks is without a proof that it can fail."""
+    assert {name for name, _, _ in GUILTY} == ANOMALIES.keys()
+
+
+@pytest.mark.parametrize("notes", [notes for _, notes in INNOCENT], ids=[why for why, _ in INNOCENT])
+def test_what_is_legal_is_no_anomaly(notes: tuple[Note, ...]) -> None:
+    """A history that a correct log may produce is consistent, however odd."""
+    report = check(history(*notes))
+    assert report.ok, str(report)
+    assert not report.found
+
+
+def test_what_is_allowed_is_reported_all_the_same() -> None:
+    """Anomalies that the caller expects leave the report in order, and stay in it."""
+    notes = history(ABC, polled("c", (0, "a")))
+    report = check(notes, allow={"unseen"})
+    assert report.ok
+    assert report.found == {"unseen"}
+    assert [anomaly.offsets for anomaly in report.anomalies["unseen"]] == [(1,), (2,)]
+    assert not check(notes, allow={"lost-write"}).ok
+
+
+def test_a_name_that_no_anomaly_has_is_refused() -> None:
+    """A slip in ``allow`` is an error that lists the names there are."""
+    with pytest.raises(eventlog.InvalidConfigError, match="lost-write"):
+        check([], allow={"lost-writes"})
+
+
+def test_gaps_between_offsets_are_no_anomaly_where_there_may_be_some() -> None:
+    """With ``dense=False`` an offset that nobody knows of may be missing, and one with a record may not."""
+    with_gaps = [note("p", "ok", "txn", Send(P, "a", 0), Send(P, "b", 2)), polled("c", (0, "a")), polled("c", (2, "b"))]
+    assert check(history(*with_gaps), dense=False).ok
+    assert check(history(*with_gaps)).found == {"poll-skip", "int-send-skip"}
+    known = [*with_gaps, sent("q", Send(P, "z", 1)), polled("d", (1, "z"))]
+    assert check(history(*known), dense=False).found == {"poll-skip", "int-send-skip"}
+
+
+def test_an_anomaly_says_where_to_look() -> None:
+    """It names partition, offsets, values, processes and time, for programs, and in a sentence for people."""
+    [skip] = check(history(ABC, READ_ALL, polled("c", (0, "a")), polled("c", (2, "c")))).anomalies["poll-skip"]
+    assert (skip.partition, skip.offsets, skip.values, skip.processes, skip.time_ns) == (P, (1,), ("b",), ("c",), 3)
+    assert str(skip) == "poll-skip: c was given offset 2 where 1 was due, and never 1, in t-0"
+
+
+def test_a_long_gap_is_told_in_few_words() -> None:
+    """A hole of millions of records does not make a report of millions of numbers."""
+    notes = [polled("c", (0, "a")), polled("c", (9_000_000, "b")), sent("p", Send(P, "a", 0), Send(P, "b"))]
+    [skip] = check(history(*notes)).anomalies["poll-skip"]
+    assert "1, 2, 3 and 8999996 more" in skip.sentence
+    assert skip.offsets == tuple(range(1, 101))
+
+
+def test_the_report_prints_every_name_and_what_was_found() -> None:
+    """The table has a line for each anomaly, how much was looked at, and the first sentences of what was found."""
+    many = sent("p", *(Send(P, value, value) for value in range(8)))
+    text = str(check(history(many), allow={"unseen"}))
+    assert text.startswith("consistent: 1 partitions, 8 records sent, 8 acknowledged, 0 polled, 0 transactions, 1 pro")
+    assert all(f"\n{name} " in text for name in ANOMALIES)
+    assert "(allowed)" in text
+    assert "0 was acknowledged by p in t-0 at offset 0, and nobody has polled that far" in text
+    assert text.endswith("and 3 more")
+    assert str(check(history(many))).startswith("NOT CONSISTENT")
+
+
+@pytest.mark.parametrize(
+    ("reason", "notes"),
+    [
+        ("order of time", [*reversed(history(ABC, READ_ALL))]),
+        ("invoke within a transaction", history(note("p", "invoke", "commit", A))),
+        ("invoke within a transaction", history(note("p", "invoke", "txn"), note("p", "ok", "commit", A))),
+        ("without a note of the commit",
+            history(note("p", "invoke", "txn"), note("p", "invoke", "commit"), committed("p", A), committed("p", B))),
+        ("about no send", history(note("p", "invoke", "send", A), note("p", "fail", "send"))),
+        ("no part of a send", history(note("p", "ok", "send", Poll({P: [(0, "a")]})))),
+    ],
+)  # fmt: skip
+def test_notes_that_contradict_each_other_are_refused(reason: str, notes: list[Operation]) -> None:
+    """A history that was recorded wrongly is an error, and not an empty report."""
+    with pytest.raises(HistoryError, match=reason):
+        check(notes)
+
+
+def test_reports_do_not_depend_on_chance(run_python: Any) -> None:
+    """Two checks of one history print the same, whatever the order of sets is in their process."""
+    script = (
+        "from tests.testing.test_checker import *\n"
+        "many = sent('p', *(Send(P, f'v{n}', n) for n in range(50)))\n"
+        "notes = [many, polled('c', *((n, f'v{n}') for n in range(60, 70)))]\n"
+        "answer(str(check(history(*notes))))\n"
+    )
+    first, second = (run_python(script, env={"PYTHONHASHSEED": seed}) for seed in ("1", "2"))
+    assert "lost-write" in first
+    assert first == second
+
+
+def test_the_observed_logs_are_what_anybody_saw() -> None:
+    """Values by offset, from acknowledgements and polls, in order of offsets."""
+    logs = observed_logs(history(note("p", "info", "send", Send(P, "a")), sent("q", C, B), polled("c", (0, "a"))))
+    assert {partition: list(log.items()) for partition, log in logs.items()} == {P: [(0, "a"), (1, "b"), (2, "c")]}
+
+
+def chain(inputs: list[Any], outputs: list[Any], **options: Any) -> Report:
+    return check_chain(inputs, outputs, **options)
+
+
+def test_a_chain_makes_one_output_of_each_input() -> None:
+    """Exactly once: nothing is left out, nothing is done twice, nothing comes from nowhere."""
+    assert chain([1, 2, 3], [3, 1, 2]).ok
+    assert chain([], []).ok
+    assert chain([1, 2], ["a1", "a2"], source_of=lambda output: int(output[1:])).ok
+    assert chain([1, 2, 3], [1, 3]).found == {"unprocessed"}
+    assert chain([1, 2, 3], [1, 2, 3, 2]).found == {"processed-twice"}
+    assert chain([1, 2, 3], [1, 2, 3, 4]).found == {"unknown-source"}
+
+
+def test_a_chain_report_names_the_inputs() -> None:
+    """What was left out, done twice or made up is in the report, and every name is, found or not."""
+    report = chain([1, 2, 3], [1, 1, 9, 3])
+    assert report.anomalies.keys() == CHAIN_ANOMALIES.keys()
+    assert {name: [anomaly.values for anomaly in found] for name, found in report.anomalies.items()} == {
+        "unprocessed": [(2,)], "processed-twice": [(1,)], "unknown-source": [(9,)]
+    }  # fmt: skip
+    assert str(report).startswith("NOT CONSISTENT: 3 inputs, 4 outputs")
