@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventlog.testing.checker.anomaly import ANOMALIES, CHAIN_ANOMALIES, Anomaly
 from eventlog.testing.checker.chain import check_chain
-from eventlog.testing.checker.check import check
+from eventlog.testing.checker.consistency import check
 from eventlog.testing.checker.evidence import observed_logs
 from eventlog.testing.checker.report import Report
 
