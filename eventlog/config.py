@@ -21,13 +21,13 @@ MAX_SEGMENT_BYTES = 2**31 - 1  # positions within a segment are 32-bit in the of
 
 # Kafka's own names for what this version does not do: whoever gives one has not misspelt another.
 _ONLY_IN_KAFKA = {
-    "bootstrap_servers", "cleanup_policy", "delete_retention_ms", "delivery_timeout_ms",
-    "enable_idempotence", "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
-    "heartbeat_interval_ms", "isolation_level", "max_compaction_lag_ms",
+    "bootstrap_servers", "cleanup_policy", "delete_retention_ms",
+    "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
+    "heartbeat_interval_ms", "max_compaction_lag_ms",
     "max_partition_fetch_bytes", "max_request_size", "min_cleanable_dirty_ratio",
     "min_compaction_lag_ms", "min_insync_replicas", "num_partitions", "preallocate",
-    "replication_factor", "request_timeout_ms", "retention_bytes", "retention_ms", "retries", "segment_index_bytes",
-    "segment_jitter_ms", "transactional_id", "unclean_leader_election_enable",
+    "replication_factor", "request_timeout_ms", "retention_bytes", "retention_ms", "segment_index_bytes",
+    "segment_jitter_ms", "unclean_leader_election_enable",
 }  # fmt: skip
 
 Config = TypeVar("Config", "TopicConfig", "ProducerConfig", "ConsumerConfig")
@@ -110,7 +110,16 @@ class ProducerConfig:
     max_block_ms: int = attrs.field(default=60_000, validator=_whole(0))
     acks: object = attrs.field(default="all", validator=_one_of("all", -1, 1, 0))
     durability: str | None = attrs.field(default=None, validator=_one_of(None, *DURABILITIES))
+    retries: int = attrs.field(default=2**31 - 1, validator=_whole(0, 2**31 - 1))
+    retry_backoff_ms: int = attrs.field(default=100, validator=_whole(0))
+    delivery_timeout_ms: int = attrs.field(default=120_000, validator=_whole(0, 2**31 - 1))
+    enable_idempotence: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.acks in ("all", -1) and self.retries > 0, takes_self=True),
+        validator=_flag,
+    )
     compression_type: str = attrs.field(default="none", validator=_one_of(*COMPRESSION_TYPES))
+    transactional_id: str | None = attrs.field(default=None, validator=_text_or_none)
+    transaction_timeout_ms: int = attrs.field(default=60_000, validator=_whole(1, 900_000))  # Kafka's brokers' limit
     partitioner: Any = attrs.field(default="default")
     key_serializer: Any = attrs.field(default=None, validator=_codec("serializer"))
     value_serializer: Any = attrs.field(default=None, validator=_codec("serializer"))
@@ -119,6 +128,13 @@ class ProducerConfig:
     def _check_linger(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= NEVER:
             raise _fail(attribute, value, "milliseconds, 0 or more")
+
+    @enable_idempotence.validator
+    def _check_idempotence(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is True and self.acks not in ("all", -1):
+            raise _fail(attribute, value, f"acks='all' as well, not {self.acks!r}: nobody tries unacknowledged again")
+        if value is True and not self.retries:
+            raise _fail(attribute, value, "retries as well, 1 or more")
 
     @partitioner.validator
     def _check_partitioner(self, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -138,6 +154,9 @@ class ConsumerConfig:
     auto_offset_reset: str = attrs.field(default="latest", validator=_one_of("earliest", "latest", "none"))
     max_poll_records: int = attrs.field(default=500, validator=_whole(1))
     fetch_max_bytes: int = attrs.field(default=50 * 2**20, validator=_whole(1))
+    isolation_level: str = attrs.field(
+        default="read_uncommitted", validator=_one_of("read_uncommitted", "read_committed")
+    )
     check_crcs: bool = attrs.field(default=True, validator=_flag)
     exclude_internal_topics: bool = attrs.field(default=True, validator=_flag)
     group: str | None = attrs.field(default=None)

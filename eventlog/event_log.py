@@ -17,6 +17,7 @@ from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig, configu
 from eventlog.consumer.consumer import Consumer
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
+from eventlog.coordination.transaction_coordinator import TransactionCoordinator
 from eventlog.errors import (
     ClosedError,
     InvalidConfigError,
@@ -82,6 +83,8 @@ class EventLog:
         )
         self._registry = TopicRegistry(self._context, self.path, self._session)
         self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)
+        self._coordinator = TransactionCoordinator(self._context, self.path, self._registry, self._offsets)
+        self._context.journal = self._coordinator.journal
         self._groups = GroupMonitor(fs, self.path, self._registry, self._offsets, self._context.clock)
         self._closed = False
         self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
@@ -144,7 +147,8 @@ class EventLog:
         """
         self._check_open()
         self._registry.refuse_readonly()
-        producer = Producer(self._registry, configure(ProducerConfig, config), self._context.clock)
+        settings = configure(ProducerConfig, config)
+        producer = Producer(self._registry, settings, self._context.clock, self._coordinator)
         self._clients.add(producer)
         return producer
 
@@ -256,6 +260,7 @@ class EventLog:
             if not self.readonly:
                 self.flush()
         finally:
+            self._coordinator.close()
             self._context.closed = True
             self._registry.close()
             self._session.close()
@@ -271,6 +276,7 @@ class EventLog:
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""
         self._registry.after_fork()
+        self._coordinator.after_fork()
         self._context.open_files.after_fork()
 
     def _check_open(self) -> None:

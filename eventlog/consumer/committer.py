@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from eventlog.clock import Clock
-from eventlog.consumer.subscription import checked_partition
+from eventlog.coordination.checked_offsets import checked_offsets
 from eventlog.coordination.group_directory import PATIENCE
-from eventlog.coordination.offset_store import OffsetStore, checked_offset
-from eventlog.errors import EventLogError, InvalidConfigError, InvalidRecordError, OffsetOutOfRangeError
+from eventlog.coordination.offset_store import OffsetStore
+from eventlog.errors import EventLogError, InvalidConfigError
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.topics.registry import TopicRegistry
 
@@ -123,24 +123,5 @@ class Committer:
     # --- checking ---
 
     def checked(self, offsets: object) -> Offsets:
-        """Return what a caller wants to commit.
-
-        Raises InvalidRecordError for what is no dict of offsets, UnknownPartitionError, UnknownTopicError, and
-        OffsetOutOfRangeError for offsets that are negative or beyond the log end offset.
-        """
-        if not isinstance(offsets, Mapping):
-            raise InvalidRecordError(
-                f"offsets is a {type(offsets).__name__}", hint="give a dict: {TopicPartition(topic, 0): offset}"
-            )
-        return dict(self._checked(tp, value) for tp, value in offsets.items())
-
-    def _checked(self, partition: object, value: object) -> tuple[TopicPartition, OffsetAndMetadata]:
-        tp = checked_partition(partition)
-        wanted = checked_offset(tp, value)
-        end = self._registry.get(tp.topic).partitions[tp.partition].log_end_offset
-        if not 0 <= wanted.offset <= end:
-            raise OffsetOutOfRangeError(
-                f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
-                hint=f"give one from 0 to {end}, the log end offset: that of the record to read next",
-            )  # fmt: skip
-        return tp, wanted
+        """Return what a caller wants to commit; raises what `checked_offsets` does."""
+        return checked_offsets(self._registry, offsets)

@@ -15,7 +15,7 @@ from eventlog.consumer.group_reader import GroupReader, group_reader
 from eventlog.consumer.partition_reader import PartitionReader
 from eventlog.consumer.rebalance_listener import RebalanceListener, check_listener
 from eventlog.consumer.single_thread import Held, SingleThread
-from eventlog.consumer.subscription import Subscription, checked_partition, checked_partitions, partitions_text
+from eventlog.consumer.subscription import Subscription, partitions_text
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import (
@@ -30,6 +30,7 @@ from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp,
 from eventlog.quantities import checked_count, checked_timeout, deadline_of
 from eventlog.serializers import deserializer
 from eventlog.storage.session import Session
+from eventlog.topics.checked_partitions import checked_partition, checked_partitions
 from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry
 

@@ -20,10 +20,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 
+from eventlog.coordination.directory_name import directory_name
 from eventlog.coordination.group_state import GroupState
 from eventlog.errors import CommitFailedError, CorruptMetadataError, InvalidGroupError, UnsupportedFormatError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
@@ -34,7 +35,7 @@ from eventlog.files.page import create_page, open_page
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, GROUP_STATE, GROUPS, LOCK, MEMBERS
 
-_LONGEST_NAME = 255  # bytes of a file's name
+_SHOWN = 40  # characters of a name in an error
 PATIENCE = (
     0.02  # seconds to wait for the lock within a poll: it is held for microseconds, unless its holder was stopped
 )
@@ -53,15 +54,10 @@ def group_directory_name(group: object) -> str:
     if not isinstance(group, str) or not group:
         raise InvalidGroupError(f"{group!r} is no group's name", group=group, hint="give a text, such as 'billing'")
     try:
-        name = quote(group, safe="").replace(".", "%2E")
-    except UnicodeEncodeError as error:
-        raise InvalidGroupError(f"{group!r} cannot be written as UTF-8", group=group, hint="give a text") from error
-    if len(name) > _LONGEST_NAME:
-        raise InvalidGroupError(
-            "the group's name is too long", group=f"{group[:40]}...",
-            hint="it names a directory: up to 255 letters and digits, of which others count up to twelve times",
-        )  # fmt: skip
-    return name
+        return directory_name(group)
+    except ValueError as error:
+        short = group if len(group) <= _SHOWN else f"{group[:_SHOWN]}..."
+        raise InvalidGroupError(f"not a possible group's name: {error}", group=short, hint="choose another") from error
 
 
 def group_names(fs: FileSystem, root: str) -> list[str]:
@@ -262,15 +258,19 @@ class GroupDirectory:
         self.prepare()
         try:
             self.acquire_to_commit(patience)
-            state = self.peek()
-            members = self.member_files() if state is None else [*state.members, *state.strangers]
-            if any(map(self.is_alive, members)):
-                raise CommitFailedError(
-                    "the group has members, and this consumer is none of them", group=self.group,
-                    hint="subscribe() to be one, or use another group",
-                )  # fmt: skip
+            self.refuse_members()
             write()
             self.lock.release()
         except BaseException:
             self.lock.release()
             raise
+
+    def refuse_members(self) -> None:
+        """Raise CommitFailedError when the group has living members. The caller has the lock."""
+        state = self.peek()
+        members = self.member_files() if state is None else [*state.members, *state.strangers]
+        if any(map(self.is_alive, members)):
+            raise CommitFailedError(
+                "the group has members, and this consumer is none of them", group=self.group,
+                hint="subscribe() to be one, or use another group",
+            )  # fmt: skip

@@ -22,6 +22,7 @@ from eventlog.errors import CorruptSegmentError, EventLogError
 from eventlog.format.batch_encoder import encode, encode_one_keyed
 from eventlog.format.columns import BatchDamage
 from eventlog.format.filenames import OFFSET_SNAPSHOT
+from eventlog.storage.partition_log import PartitionLog
 from eventlog.topics.topic import Topic
 
 LEAST_RECORDS = 1000  # that a start replays in some ten milliseconds; a snapshot takes a tenth of one to write
@@ -55,6 +56,22 @@ class OffsetPartition:
         return self._table is not None or self._fs.exists(self._directory)
 
     # --- committing ---
+
+    @property
+    def log(self) -> PartitionLog:
+        """The partition's log, for a transaction that commits offsets among other things."""
+        return self._partition.log
+
+    def care_for(self, last_offset: int) -> None:
+        """Write a snapshot if one is due, now that a transaction has committed up to ``last_offset``."""
+        taken = False
+        try:
+            (taken,) = map(self._lock.acquire, _NOT_WAITING)
+            if taken and last_offset >= self._due_at:
+                self._care()
+        finally:
+            if taken:
+                self._lock.release()
 
     def commit(self, keys: list[bytes], values: list[bytes] | list[None], timestamp_ms: int) -> None:
         """Append the records as one batch, all or none, also in a power cut; raises what an append does."""
@@ -108,7 +125,8 @@ class OffsetPartition:
 
     def _follow(self) -> OffsetTable:
         """Bring the table up to the log end offset. The caller has the lock."""
-        end = self._partition.log_end_offset
+        # Not before a transaction that is being committed: whoever takes a partition over must not miss its offsets.
+        end = self._partition.log.settled_end_offset()
         table = self._table
         if table is None or table.next_offset > end or end - table.next_offset > LEAST_RECORDS:
             self._table = table = self._from_snapshot(table, end)

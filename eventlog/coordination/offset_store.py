@@ -20,61 +20,16 @@ from eventlog.config import TopicConfig
 from eventlog.coordination.offset_partition import OffsetPartition
 from eventlog.coordination.offset_records import Committed, encode_key, encode_value, group_prefix, partition_of
 from eventlog.coordination.offset_table import OffsetTable
-from eventlog.errors import CorruptSegmentError, InvalidRecordError, RecordTooLargeError, UnknownTopicError
+from eventlog.errors import CorruptSegmentError, UnknownTopicError
 from eventlog.model import OffsetAndMetadata, TopicPartition
-from eventlog.quantities import whole
 from eventlog.topics.internal import OFFSETS_TOPIC
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
 PARTITIONS = 50  # as Kafka's offsets.topic.num.partitions; a group's place depends on it, so it never changes
 _SEGMENT_BYTES = 100 * 2**20  # as Kafka's offsets.topic.segment.bytes
-MAX_METADATA_BYTES = 4096  # as Kafka's offset.metadata.max.bytes
-_MAX_EPOCH = 2**31 - 1
 
 _every_store: weakref.WeakSet[OffsetStore] = weakref.WeakSet()
-
-
-def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
-    """Return what a caller wants to commit, given as an offset or with metadata; its range is for the caller to check.
-
-    Raises InvalidRecordError for what is neither, and RecordTooLargeError for metadata over 4096 bytes.
-
-    >>> checked_offset(TopicPartition("orders", 0), 7)
-    OffsetAndMetadata(offset=7, metadata='', leader_epoch=None)
-    """
-    position = value if isinstance(value, OffsetAndMetadata) else OffsetAndMetadata(value)  # type: ignore[arg-type]
-    offset = whole(position.offset)
-    if offset is None:
-        raise _invalid(tp, f"offset {position.offset!r} is not a whole number")
-    _check_metadata(tp, position.metadata)
-    if position.leader_epoch is None:
-        return OffsetAndMetadata(offset, position.metadata)
-    epoch = whole(position.leader_epoch)
-    if epoch is None or not 0 <= epoch <= _MAX_EPOCH:
-        raise _invalid(tp, f"leader epoch {position.leader_epoch!r} is not possible")
-    return OffsetAndMetadata(offset, position.metadata, epoch)
-
-
-def _check_metadata(tp: TopicPartition, metadata: object) -> None:
-    if not isinstance(metadata, str):
-        raise _invalid(tp, f"metadata is {type(metadata).__name__}, not a text")
-    try:
-        size = len(metadata.encode())
-    except UnicodeEncodeError:
-        raise _invalid(tp, "metadata cannot be written as UTF-8") from None
-    if size > MAX_METADATA_BYTES:
-        raise RecordTooLargeError(
-            f"metadata of {size} bytes, and {MAX_METADATA_BYTES} are possible", topic=tp.topic, partition=tp.partition,
-            hint="keep it elsewhere, and commit where that is",
-        )  # fmt: skip
-
-
-def _invalid(tp: TopicPartition, reason: str) -> InvalidRecordError:
-    return InvalidRecordError(
-        reason, topic=tp.topic, partition=tp.partition,
-        hint="give the offset of the record to read next, or OffsetAndMetadata(offset, 'text', leader_epoch)",
-    )  # fmt: skip
 
 
 class OffsetStore:
@@ -104,9 +59,16 @@ class OffsetStore:
         if not offsets:
             return
         now_ms = int(self._time() * 1000)
+        partition, keys, values = self.prepare(group, offsets, now_ms)
+        partition.commit(keys, values, now_ms)
+
+    def prepare(
+        self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata], now_ms: int
+    ) -> tuple[OffsetPartition, list[bytes], list[bytes]]:
+        """Return where a transaction commits these offsets, and the keys and values of their records."""
         keys = [encode_key(group, topic, partition) for topic, partition in offsets]
         values = [encode_value(position, now_ms) for position in offsets.values()]
-        self._to_write(group).commit(keys, values, now_ms)
+        return self._to_write(group), keys, values
 
     def delete(self, group: str, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Forget what the group committed, for these partitions or for all, all or none."""

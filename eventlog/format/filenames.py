@@ -18,10 +18,11 @@ STAGED, DELETED = "~new-", "~gone-"  # "~" is legal in no topic's name; with the
 
 GROUPS, MEMBERS, GROUP_STATE = "groups", "members", "state.json"
 OFFSET_SNAPSHOT = "snapshot"
+TRANSACTIONS, TRANSACTIONAL_STATE, TRANSACTION_OWNER = "transactions", "state.json", "owner"
 
 _SEGMENT = re.compile(r"(\d{20})\.log\Z")
-
 _PRODUCER_SNAPSHOT = re.compile(r"(\d{20})\.snapshot\Z")
+
 
 def segment_name(base_offset: int, suffix: str) -> str:
     """Return the name of a segment's file: its base offset in 20 digits, so that names sort by offset.

@@ -14,6 +14,7 @@ from eventlog.model import RecordMetadata
 
 if TYPE_CHECKING:
     from eventlog.producer.record_buffer import RecordBuffer
+    from eventlog.producer.transaction import PendingPart
 
 logger = logging.getLogger("eventlog")
 Callback = Callable[[RecordMetadata | None, BaseException | None], None]
@@ -30,6 +31,10 @@ class Outcome:
     append_time_ms: int | None = None  # the log's own timestamp, where the topic uses LogAppendTime
     error: BaseException | None = None
 
+    def behind(self, records: int) -> Outcome:
+        """Return the outcome of the records that come so many later."""
+        return self if not records else attrs.evolve(self, base_offset=self.base_offset + records)
+
 
 class Delivery:
     """The pending acknowledgement of one record.
@@ -42,7 +47,7 @@ class Delivery:
 
     value: bytes | None
     stamp: float  # seconds since the epoch: when it was sent
-    home: RecordBuffer | Outcome
+    home: RecordBuffer | PendingPart | Outcome
     index: int
 
     def done(self) -> bool:
@@ -125,11 +130,23 @@ class ManyDelivery(Delivery):
     __slots__ = ("_last_timestamp", "_parts")
 
     def __init__(self, parts: list[Part], last: Part) -> None:
+        self.complete(parts, last)
+
+    @classmethod
+    def waiting(cls, home: PendingPart) -> ManyDelivery:
+        """Return the delivery of records that wait for the commit of their transaction."""
+        delivery = cls.__new__(cls)
+        delivery._parts, delivery._last_timestamp, delivery.index = [], -1, 0
+        delivery.home = home
+        return delivery
+
+    def complete(self, parts: list[Part], last: Part) -> None:
+        """Note what became of each part."""
         self._parts = parts
         failed = next((part for part in parts if part.outcome.error is not None), last)
-        self.home = failed.outcome
         self.index = len(failed.indices) - 1
         self._last_timestamp = failed.timestamp(self.index)
+        self.home = failed.outcome  # last: it says that the outcome is known
 
     def sent_ms(self) -> int:
         """Return the last record's CreateTime in milliseconds since the epoch."""
@@ -137,6 +154,8 @@ class ManyDelivery(Delivery):
 
     def results(self) -> list[RecordMetadata | BaseException]:
         """Return each record's metadata, or the error that kept it from being written, in the order of the list."""
+        if not self.done():
+            self.result()  # which says why
         found: dict[int, RecordMetadata | BaseException] = {}
         for part in self._parts:
             outcome = part.outcome

@@ -17,6 +17,7 @@ from typing import Any
 
 from eventlog.clock import Clock
 from eventlog.config import ProducerConfig
+from eventlog.coordination.transaction_coordinator import TransactionCoordinator
 from eventlog.errors import (
     ClosedError,
     EventLogError,
@@ -40,16 +41,19 @@ from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.record_columns import record_bytes
+from eventlog.producer.transaction_manager import TransactionManager
+from eventlog.producer.transactional import Transactional
 from eventlog.serializers import as_bytes, serializer
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
 _CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
+_SHORTEST_PAUSE = 0.001  # seconds, where another process holds a partition
 _OVERHEAD = 160  # bytes, rounded up: what a batch of one record needs beside key, value and headers
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
-class Producer:
+class Producer(Transactional):
     """Sends records to topics. Thread-safe; order is kept within a partition.
 
     Made by `EventLog.producer`. A context manager; closing it writes everything that waits, and so does the end of
@@ -71,7 +75,9 @@ class Producer:
     )
     # fmt: on
 
-    def __init__(self, registry: TopicRegistry, config: ProducerConfig, clock: Clock) -> None:
+    def __init__(
+        self, registry: TopicRegistry, config: ProducerConfig, clock: Clock, coordinator: TransactionCoordinator
+    ) -> None:
         self.config = config
         self.linger_seconds = config.linger_ms / 1000
         self._registry = registry
@@ -81,12 +87,14 @@ class Producer:
         compress(self._codec, b"")  # a missing extra is told now, and not to each record
         self._serialize_key = serializer(config.key_serializer, "key")
         self._serialize_value = serializer(config.value_serializer, "value")
-        self._pool = BufferPool(config, self._codec, self._drained)
+        self._pool = BufferPool(config, self._codec, self._now, self._drained)
         self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
         self._fast_allowed = self._may_be_fast()
         self._lock = threading.Lock()
         self._linger: LingerThread | None = None
         self._closed = False
+        is_transactional = config.transactional_id is not None
+        self._transactions = TransactionManager(coordinator, config, self._codec) if is_transactional else None
         _every_producer.add(self)
 
     def _may_be_fast(self) -> bool:
@@ -96,6 +104,7 @@ class Producer:
             and self._serialize_value is None
             and config.acks != 0
             and config.linger_ms > 0
+            and config.transactional_id is None
             and config.buffer_memory >= 2 * _CONGESTED * max(config.batch_size, 1)
         )
 
@@ -155,6 +164,9 @@ class Producer:
         delivery.timestamp_ms = int(delivery.stamp * 1000) if timestamp_ms is None else checked_time(timestamp_ms)
         self._check_size(topic, delivery)
         number = self._placement.choose(topic, delivery.key, delivery.value, partition)
+        if self._transactions is not None:
+            self._transactions.send(topic.partitions[number], delivery)
+            return delivery
         buffer = self._pool.get(topic, number)
         delivery.home = buffer
         self._pool.reserve(record_bytes(delivery), topic.name)
@@ -167,7 +179,8 @@ class Producer:
 
     def _after_slow_send(self, buffer: RecordBuffer, *, keyless: bool) -> None:
         if self.config.linger_ms == 0 or self.config.batch_size == 0 or self._closed:
-            buffer.drain()
+            if not buffer.drain(patient=self._closed):  # tried again in the background
+                self._start_linger_thread()
             return
         if self._linger is None:
             self._start_linger_thread()
@@ -259,6 +272,8 @@ class Producer:
         if keys is not None:
             keys = [as_bytes(key, "key") for key in serialized(keys, self._serialize_key)]
         split = self._placement.split(found, values, keys, partition)
+        if self._transactions is not None:
+            return self._transactions.send_many(found, split, values, keys, stamps, headers)
         encoded = {
             number: found.partitions[number].encode(
                 chosen(values, places, len(values)),
@@ -266,6 +281,7 @@ class Producer:
                 chosen(stamps, places, len(values)),
                 chosen(headers, places, len(values)),
                 self._codec,
+                self._pool.get(found, number).guess_stamp(),
             )
             for number, places in split.items()
         }
@@ -289,12 +305,9 @@ class Producer:
                 continue
             left = records[0].stamp + self.linger_seconds - self._now()
             if left <= 0 or left > self.linger_seconds or (buffer.is_slow and len(records) >= buffer.full):
-                if buffer.is_slow:
-                    buffer.drain()
+                if buffer.drain(patient=False) if buffer.is_slow else buffer.try_drain():
                     continue
-                if buffer.try_drain():
-                    continue
-                left = self.linger_seconds
+                left = buffer.seconds_until_retry(max(self.linger_seconds, _SHORTEST_PAUSE))
             due = left if due is None else min(due, left)
         return due
 
@@ -317,6 +330,9 @@ class Producer:
         if self._linger is not None:
             self._linger.stop(timeout)
         self._pool.drain(timeout, last=True)
+        self._pool.forget()
+        if self._transactions is not None:
+            self._transactions.close()
 
     def __enter__(self) -> Producer:
         return self
@@ -340,6 +356,8 @@ class Producer:
         self._linger = None
         self._fast.clear()
         self._pool.after_fork()
+        if self._transactions is not None:
+            self._transactions.after_fork()
 
     def _is_closed(self) -> bool:
         return self._closed

@@ -270,6 +270,7 @@ class LogEnd:
         for base in bases[-2:-1]:
             try:
                 self._log.flusher.sync_sealed(base)
+                self._fs.sync_directory(self._log.directory)  # so that a power cut takes names from the end only
             except OSError as error:
                 raise self._log.flusher.failure(error, self.poison_locked) from error
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
@@ -281,7 +282,7 @@ class LogEnd:
     # --- writing ---
 
     def write_behind(self, batches: Sequence[EncodedBatch]) -> AppendResult:
-        """Write batches behind the published end, as `LogWriter.append_batch` does, and leave publishing to the caller."""
+        """Write batches behind the published end as `LogWriter.append_batch` does; publishing is the caller's."""
         if self._stamps_appends:
             batches = self.stamped(batches)
         tail = self._tail
@@ -333,6 +334,10 @@ class LogEnd:
             if taken:
                 self._mutex.release()
         return False
+
+    def is_poisoned(self) -> bool:
+        """Tell whether a sync has failed, here or in another process."""
+        return self._words.item(_WRITER) == L.WRITER_POISONED
 
     def poison(self) -> None:
         """Refuse all further writes, in every process, until the partition is reopened."""

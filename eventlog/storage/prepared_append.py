@@ -36,14 +36,29 @@ _WAITING = (True,)  # see NOT_WAITING
 class PreparedAppend:
     """Batches on their way into one partition. For one thread; a step that fails leaves the rest to `let_go`."""
 
-    def __init__(self, log: PartitionLog, batches: Sequence[EncodedBatch]) -> None:
+    def __init__(self, log: PartitionLog, batches: Sequence[EncodedBatch], sequence: int) -> None:
+        """``sequence`` is the sequence number of the first record."""
         self.log = log
         self.batches = batches
+        self.sequence = sequence
         self.result: AppendResult | None = None  # where they land, once written
         self._end = log.writer
         self._state = EndState()
         self._is_held = False
         self._has_written = False
+        self._token = NOBODY
+
+    @property
+    def base_offset(self) -> int:
+        """Where the first record lands, once written."""
+        assert self.result is not None
+        return self.result.base_offset
+
+    @property
+    def end_offset(self) -> int:
+        """The offset behind the last record, once written."""
+        assert self.result is not None
+        return self.result.last_offset + 1
 
     def hold(self) -> None:
         """Take the partition's locks. Raises as an append does for a partition that cannot be written to."""
@@ -55,6 +70,7 @@ class PreparedAppend:
         """Write the batches where nobody reads them yet, and mark the partition as pending. Raises LogFullError, ..."""
         end, head = self._end, self.log.head
         self._has_written = True
+        self._token, end._token = end._token, NOBODY  # whatever comes in between, the next append takes over anew
         with translated(self.log.directory):
             self.result = end.write_behind(self.batches)
         self._state = end._tail.state()
@@ -68,22 +84,17 @@ class PreparedAppend:
         """Publish; the records exist for every process. ``durable``: they are on the device, and so is the outcome."""
         end, head = self._end, self.log.head
         head.publish_prepared()
-        head.words[L.HEAD_WRITER] = end._token
         end._last_slot = SLOT_BYTES[head.slot_in_force()]
+        head.words[L.HEAD_WRITER] = end._token = self._token
         if durable:
             head.set_recovery_point(self._state, journal_offset)
 
     def take_back(self) -> None:
         """Clear away what was written: the transaction has no outcome, and never will have."""
         if self._has_written:
-            self._end._token = NOBODY  # the next append takes over anew
-            self.log.head.words[L.HEAD_WRITER] = L.WRITER_NONE
+            if self.log.head.is_pending():  # and not poisoned
+                self.log.head.words[L.HEAD_WRITER] = L.WRITER_NONE
             self._end.undo()
-
-    def abandon(self) -> None:
-        """Leave it to whoever writes here next to find out what became of the transaction, and do what is to be done."""
-        if self._has_written:
-            self._end._token = NOBODY
 
     def let_go(self) -> None:
         """Free the locks, and wake who sleeps on the end. May be repeated."""

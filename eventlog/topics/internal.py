@@ -5,6 +5,7 @@ from __future__ import annotations
 from eventlog.errors import InvalidTopicError
 
 OFFSETS_TOPIC = "__consumer_offsets"
+TRANSACTIONS_TOPIC = "__transaction_state"
 _PREFIX = "__"
 
 
@@ -23,4 +24,9 @@ def refuse_reserved(name: object) -> None:
         raise InvalidTopicError(
             f"{name} holds the committed offsets of all consumer groups", topic=name,
             hint="the first commit of a group creates it, and it stays as long as the log",
+        )  # fmt: skip
+    if name == TRANSACTIONS_TOPIC:
+        raise InvalidTopicError(
+            f"{name} holds the outcomes of all transactions", topic=name,
+            hint="the first transactional producer creates it, and it stays as long as the log",
         )  # fmt: skip

@@ -132,6 +132,16 @@ class Partition:
             with contextlib.suppress(UnknownTopicError):
                 log.sync()
 
+    @property
+    def is_poisoned(self) -> bool:
+        """True after a failed sync: the partition refuses writes until the log is opened anew."""
+        return self._opened is not None and self._opened.writer.is_poisoned()
+
+    def forget_producer(self, producer_id: int) -> None:
+        """Note that a producer of this process has ended, whose id it made."""
+        if self._opened is not None:
+            self._opened.writer.forget_producer(producer_id)
+
     # --- reading ---
 
     def read(self, offset: int, max_bytes: int = 1 << 20) -> list[RecordBatch]:

@@ -1,0 +1,81 @@
+"""What callers want to commit, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from eventlog.errors import InvalidRecordError, OffsetOutOfRangeError, RecordTooLargeError
+from eventlog.model import OffsetAndMetadata, TopicPartition
+from eventlog.quantities import whole
+from eventlog.topics.checked_partitions import checked_partition
+from eventlog.topics.registry import TopicRegistry
+
+MAX_METADATA_BYTES = 4096  # as Kafka's offset.metadata.max.bytes
+_MAX_EPOCH = 2**31 - 1
+
+
+def checked_offsets(registry: TopicRegistry, offsets: object) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return what a caller wants to commit.
+
+    Raises InvalidRecordError for what is no dict of offsets, UnknownPartitionError, UnknownTopicError, and
+    OffsetOutOfRangeError for offsets that are negative or beyond the log end offset.
+    """
+    if not isinstance(offsets, Mapping):
+        raise InvalidRecordError(
+            f"offsets is a {type(offsets).__name__}", hint="give a dict: {TopicPartition(topic, 0): offset}"
+        )
+    return dict(_checked(registry, tp, value) for tp, value in offsets.items())
+
+
+def _checked(registry: TopicRegistry, partition: object, value: object) -> tuple[TopicPartition, OffsetAndMetadata]:
+    tp = checked_partition(partition)
+    wanted = checked_offset(tp, value)
+    end = registry.get(tp.topic).partitions[tp.partition].log_end_offset
+    if not 0 <= wanted.offset <= end:
+        raise OffsetOutOfRangeError(
+            f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
+            hint=f"give one from 0 to {end}, the log end offset: that of the record to read next",
+        )  # fmt: skip
+    return tp, wanted
+
+
+def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
+    """Return what a caller wants to commit, given as an offset or with metadata; its range is for the caller to check.
+
+    Raises InvalidRecordError for what is neither, and RecordTooLargeError for metadata over 4096 bytes.
+
+    >>> checked_offset(TopicPartition("orders", 0), 7)
+    OffsetAndMetadata(offset=7, metadata='', leader_epoch=None)
+    """
+    position = value if isinstance(value, OffsetAndMetadata) else OffsetAndMetadata(value)  # type: ignore[arg-type]
+    offset = whole(position.offset)
+    if offset is None:
+        raise _invalid(tp, f"offset {position.offset!r} is not a whole number")
+    _check_metadata(tp, position.metadata)
+    if position.leader_epoch is None:
+        return OffsetAndMetadata(offset, position.metadata)
+    epoch = whole(position.leader_epoch)
+    if epoch is None or not 0 <= epoch <= _MAX_EPOCH:
+        raise _invalid(tp, f"leader epoch {position.leader_epoch!r} is not possible")
+    return OffsetAndMetadata(offset, position.metadata, epoch)
+
+
+def _check_metadata(tp: TopicPartition, metadata: object) -> None:
+    if not isinstance(metadata, str):
+        raise _invalid(tp, f"metadata is {type(metadata).__name__}, not a text")
+    try:
+        size = len(metadata.encode())
+    except UnicodeEncodeError:
+        raise _invalid(tp, "metadata cannot be written as UTF-8") from None
+    if size > MAX_METADATA_BYTES:
+        raise RecordTooLargeError(
+            f"metadata of {size} bytes, and {MAX_METADATA_BYTES} are possible", topic=tp.topic, partition=tp.partition,
+            hint="keep it elsewhere, and commit where that is",
+        )  # fmt: skip
+
+
+def _invalid(tp: TopicPartition, reason: str) -> InvalidRecordError:
+    return InvalidRecordError(
+        reason, topic=tp.topic, partition=tp.partition,
+        hint="give the offset of the record to read next, or OffsetAndMetadata(offset, 'text', leader_epoch)",
+    )  # fmt: skip

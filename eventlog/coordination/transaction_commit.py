@@ -1,0 +1,106 @@
+"""Commits a transaction: all of its records, in all partitions and with all committed offsets, or none.
+
+Step by step (each partition's part is told in ``storage/prepared_append.py``):
+
+1. Hold all partitions, in the order of their names.
+2. Write all batches behind the published ends; mark each partition as pending. A crash up to here leaves nothing that
+   anyone reads: whoever comes to one of these partitions next finds no outcome, notes that the transaction was aborted,
+   and clears the bytes away.
+3. With ``durability="disk"``, bring them to the device.
+4. Append the outcome to the journal: **the commit point**. With ``durability="disk"`` it is on the device before the
+   next step. After a crash from here on each part is published by whoever comes to it next.
+5. Publish all ends, one after the other, and let go. In between, for microseconds, a reader of several partitions may
+   see one part and not yet another; it never sees half of a part.
+
+Whoever is interrupted, or cannot write, comes to the same answer as everybody else: the journal's.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+
+from eventlog.coordination.transaction_journal import TransactionJournal
+from eventlog.coordination.transaction_records import TransactionOutcome
+from eventlog.errors import EventLogError
+from eventlog.storage.prepared_append import PreparedAppend
+
+Describe = Callable[[int], TransactionOutcome]
+
+logger = logging.getLogger("eventlog")
+
+
+class TransactionCommit:
+    """One attempt to commit. ``is_committed`` tells what became of it; None: that is not known here."""
+
+    def __init__(self, journal: TransactionJournal, appends: Sequence[PreparedAppend], *, durable: bool) -> None:
+        """``appends`` are in the order of the partitions' names, one each."""
+        self.is_committed: bool | None = False
+        self.transaction = secrets.randbits(63)
+        self._journal = journal
+        self._appends = appends
+        self._durable = durable
+        self._since = 0
+
+    def run(self, describe: Callable[[int], TransactionOutcome]) -> None:
+        """Commit; ``describe`` returns the outcome to write, given the transaction's id. Raises as an append does.
+
+        Behind an error or an interrupt, ``is_committed`` tells whether the records exist all the same.
+        """
+        try:
+            try:
+                self._since = self._journal.end_offset()
+                for append in self._appends:
+                    append.hold()
+                self._write(describe)
+            finally:
+                self._let_go()
+        finally:
+            self._let_go()  # once more: an interrupt may have come before the first
+        for append in self._appends:
+            append.wake()
+
+    def _write(self, describe: Describe) -> None:
+        try:
+            for append in self._appends:
+                append.write(self.transaction, self._since)
+            if self._durable:
+                for append in self._appends:
+                    append.sync()
+            outcome = describe(self.transaction)
+            self.is_committed = None  # from here on the journal alone knows
+            self._journal.append(outcome, "disk" if self._durable else "os")
+            self.is_committed = True
+        except BaseException:
+            self._clear_up()
+            raise
+        self._publish(durable=self._durable)
+
+    def _clear_up(self) -> None:
+        """Find out what became of it, and do what follows from that, while the partitions are held."""
+        if self.is_committed is None:
+            try:
+                self.is_committed = self._journal.is_committed(self.transaction, self._since)
+            except (EventLogError, OSError) as error:  # whoever comes to the partitions next tries again
+                logger.warning("transaction %x is to be settled later: %s", self.transaction, error)
+                return
+        if self.is_committed:
+            self._publish(durable=False)
+        else:
+            for append in self._appends:
+                append.take_back()
+
+    def _publish(self, *, durable: bool) -> None:
+        for append in self._appends:
+            append.publish(durable=durable, journal_offset=self._since)
+
+    def _let_go(self) -> None:
+        for append in reversed(self._appends):
+            append.let_go()
+
+    def resolve(self) -> bool:
+        """Tell whether it was committed; if nobody knows yet, it was not. Raises what an append does."""
+        if self.is_committed is None:
+            self.is_committed = self._journal.is_committed(self.transaction, self._since)
+        return self.is_committed

@@ -1,0 +1,174 @@
+"""A transactional id's files, under ``<root>/transactions/<id>/``.
+
+::
+
+    lock            flock: held exclusively to change anything here, and while a transaction is being committed
+    state.json      producer id and epoch (KIP-98); replaced as a whole, on the device before anyone uses them
+    control         a mapped page: the epoch in force, and what the producer is doing, for those who look
+    owner           flock: held by the producer for as long as it lives
+
+A producer that begins here takes the next epoch, which fences whoever had the one before: it may have been killed, or
+stopped and about to go on. Beginning, step by step, under the lock:
+
+1. Write the next epoch to ``state.json``, on the device. A crash behind it skips an epoch.
+2. Store it in the control page. From here on the producer before is refused: it looks there before each commit, under
+   the same lock.
+
+The page counts within one session: after a power cut no producer is left whom it could fence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+import numpy as np
+
+from eventlog.clock import Clock
+from eventlog.coordination.directory_name import directory_name
+from eventlog.errors import DeliveryTimeoutError, InvalidConfigError, ProducerFencedError
+from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.files.file_lock import FileLock, is_locked
+from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.notify import Words
+from eventlog.files.page import create_page, open_page
+from eventlog.format import layouts as L
+from eventlog.format.filenames import CONTROL, LOCK, TRANSACTION_OWNER, TRANSACTIONAL_STATE, TRANSACTIONS
+from eventlog.format.producer_stamp import LAST_EPOCH
+
+_SHOWN = 40  # characters of an id in an error
+
+
+def transactional_ids(fs: FileSystem, root: str) -> list[str]:
+    """Return all transactional ids that were ever used, sorted."""
+    try:
+        return sorted(map(unquote, fs.listdir(os.path.join(root, TRANSACTIONS))))
+    except FileNotFoundError:
+        return []
+
+
+class TransactionalId:
+    """The files of one transactional id, and this process's hold on them."""
+
+    def __init__(
+        self, fs: FileSystem, root: str, transactional_id: str, clock: Clock, *, readonly: bool = False
+    ) -> None:
+        """Raises InvalidConfigError for a text that cannot be one."""
+        try:
+            name = directory_name(transactional_id)
+        except ValueError as error:
+            short = transactional_id[:_SHOWN]
+            raise InvalidConfigError(f"transactional_id={short!r} is not possible: {error}", hint="another") from error
+        self.transactional_id = transactional_id
+        self.path = os.path.join(root, TRANSACTIONS, name)
+        self._fs = fs
+        self._clock = clock
+        self._lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
+        self._owner = FileLock(fs, os.path.join(self.path, TRANSACTION_OWNER), readonly=readonly)
+        self._page: Words | None = None
+
+    # --- the producer ---
+
+    def begin(self, patience: float, timeout_ms: int) -> tuple[int, int]:
+        """Take the next epoch, and return the producer id and it; fences the producer that had the one before.
+
+        Raises DeliveryTimeoutError when another process holds the lock for longer than ``patience`` seconds.
+        """
+        with translated(self.path):
+            for path in (os.path.dirname(self.path), self.path):
+                with contextlib.suppress(FileExistsError):
+                    self._fs.mkdir(path)
+                    self._fs.sync_directory(os.path.dirname(path))
+            with self.locked(patience):
+                producer_id, epoch = self._next(self.read())
+                path = os.path.join(self.path, TRANSACTIONAL_STATE)
+                fields = {"transactional_id": self.transactional_id, "producer_id": producer_id, "epoch": epoch}
+                write_checkpoint(self._fs, path, "transactional id", fields)
+                words = self._own_page()
+                words[L.TX_PRODUCER_ID], words[L.TX_EPOCH], words[L.TX_TIMEOUT] = producer_id, epoch, timeout_ms
+                words[L.TX_PROCESS] = os.getpid()
+                self.note(L.STATUS_EMPTY)
+                self._owner.close()
+                self._owner.acquire(blocking=False)  # one that was fenced may still live, and hold it
+        return producer_id, epoch
+
+    def _next(self, known: tuple[int, int] | None) -> tuple[int, int]:
+        if known is None or known[1] >= LAST_EPOCH - 1:  # Kafka keeps the last epoch for fencing
+            return secrets.randbits(63), 0
+        return known[0], known[1] + 1
+
+    def read(self) -> tuple[int, int] | None:
+        """Return producer id and epoch, or None before the first producer. Raises CorruptMetadataError."""
+        try:
+            fields = read_checkpoint(self._fs, os.path.join(self.path, TRANSACTIONAL_STATE), "transactional id")
+        except FileNotFoundError:
+            return None
+        return int(fields["producer_id"]), int(fields["epoch"])
+
+    @contextlib.contextmanager
+    def locked(self, patience: float) -> Iterator[None]:
+        """Hold the lock. Raises DeliveryTimeoutError when that takes longer than ``patience`` seconds."""
+        try:
+            if not self._lock.acquire_within(patience):
+                raise DeliveryTimeoutError(
+                    f"another process has held the lock of transactional_id={self.transactional_id!r} for {patience} s",
+                    path=self.path, hint="is it stopped in the middle of a commit? Let it go on, or kill it",
+                )  # fmt: skip
+            yield
+        finally:
+            self._lock.release()
+
+    def refuse_fenced(self, producer_id: int, epoch: int) -> None:
+        """Raise ProducerFencedError when another producer has begun here since."""
+        words = self._page
+        if words is None or (words.item(L.TX_PRODUCER_ID), words.item(L.TX_EPOCH)) != (producer_id, epoch):
+            raise ProducerFencedError(
+                f"another producer has begun with transactional_id={self.transactional_id!r}", path=self.path,
+                hint="close this one: the other goes on in its place, and what this one had not committed is gone",
+            )  # fmt: skip
+
+    # --- for those who look ---
+
+    def note(self, status: int) -> None:
+        """Tell what the producer is doing."""
+        words = self._page
+        if words is not None:
+            now = int(self._clock.time() * 1000)
+            words[L.TX_CHANGED] = now
+            if status == L.STATUS_ONGOING:
+                words[L.TX_STARTED] = now
+            words[L.TX_STATUS] = status
+
+    def note_commit(self, journal_offset: int) -> None:
+        """Tell that a transaction is being committed, whose outcome will stand in the journal from there on."""
+        words = self._page
+        if words is not None:
+            words[L.TX_JOURNAL] = journal_offset
+            self.note(L.STATUS_PREPARE_COMMIT)
+
+    def words(self) -> Words | None:
+        """Return the control page's words, or None when there is no page."""
+        page = open_page(self._fs, os.path.join(self.path, CONTROL), L.TRANSACTIONAL_MAGIC, writable=False)
+        return None if page is None else page.view(np.uint64)
+
+    def is_alive(self) -> bool:
+        """Tell whether the producer lives, or one that it has fenced."""
+        return is_locked(self._fs, os.path.join(self.path, TRANSACTION_OWNER))
+
+    def _own_page(self) -> Words:
+        if self._page is None:
+            path = os.path.join(self.path, CONTROL)
+            page = open_page(self._fs, path, L.TRANSACTIONAL_MAGIC, writable=True)
+            if page is None:
+                page = create_page(self._fs, path, L.TRANSACTIONAL_MAGIC)
+            self._page = page.view(np.uint64)
+        return self._page
+
+    def close(self) -> None:
+        """Give back descriptors and mappings, and the hold on the id."""
+        self._lock.close()
+        self._owner.close()
+        self._page = None

@@ -1,0 +1,182 @@
+"""What an open transaction holds: records that wait, partition by partition, until it is committed or aborted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventlog.errors import BufferExhaustedError, EventLogError, IllegalStateError
+from eventlog.format.batch_encoder import EncodedBatch
+from eventlog.format.producer_stamp import ProducerStamp
+from eventlog.producer.delivery import Callback, Delivery, FullDelivery, ManyDelivery, Outcome, Part, run_callback
+from eventlog.producer.record_columns import encode_records, record_bytes
+from eventlog.storage.prepared_append import PreparedAppend
+from eventlog.topics.partition import Partition
+
+_RECORD_OVERHEAD = 64  # bytes that a waiting record takes besides its key and value, roughly
+
+
+class PendingPart:
+    """The records of one partition, in the order in which they were sent: the home of their deliveries until then."""
+
+    def __init__(self, transaction: Transaction, partition: Partition, stamp: ProducerStamp, codec: int) -> None:
+        self.partition = partition
+        self.first = stamp
+        self.count = 0
+        self.batches: list[EncodedBatch] = []
+        self._transaction = transaction
+        self._codec = codec
+        self._open: list[FullDelivery] = []  # not encoded yet: they follow the batches
+        self._sealed: list[FullDelivery] = []
+
+    @property
+    def next_stamp(self) -> ProducerStamp:
+        """The stamp of a batch that is added now."""
+        return self.first.after(self.count)
+
+    def add(self, delivery: FullDelivery) -> None:
+        """Add one record."""
+        delivery.home, delivery.index = self, self.count
+        self._open.append(delivery)
+        self.count += 1
+
+    def add_batches(self, batches: Sequence[EncodedBatch], records: int) -> int:
+        """Add records that were encoded with `next_stamp`, and return the place of the first within this part."""
+        place = self.count
+        self.batches += batches
+        self.count += records
+        return place
+
+    def seal(self) -> None:
+        """Encode what waits. Raises RecordTooLargeError; nothing has changed then."""
+        if self._open:
+            stamp = self.first.after(self.count - len(self._open))
+            waiting: list[Delivery] = list(self._open)
+            self.batches += encode_records(self.partition, waiting, self._codec, plain=False, stamp=stamp)
+            self._sealed, self._open = self._sealed + self._open, []
+
+    def settle_records(self, outcome: Outcome) -> None:
+        """Give each record that was sent by itself its outcome."""
+        for record in self._sealed + self._open:
+            record.value = None  # who keeps deliveries does not want to keep the values alive
+            record.home = outcome
+
+    # --- what a delivery asks of its home ---
+
+    def settle(self, delivery: Delivery, timeout: float | None) -> None:
+        """Raise IllegalStateError: what becomes of the record is known when the transaction ends."""
+        raise IllegalStateError(
+            "the record waits for its transaction", topic=self.partition.topic, partition=self.partition.number,
+            hint="its offset is known when commit_transaction() has returned",
+        )  # fmt: skip
+
+    def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
+        """Keep the callback for later; False when the outcome is known already."""
+        return self._transaction.add_callback(delivery, callback)
+
+
+class Transaction:
+    """One open transaction. For one thread at a time: the producer's transaction manager sees to that."""
+
+    def __init__(self, limit: int, codec: int, next_stamp: Callable[[Partition], ProducerStamp]) -> None:
+        """``limit`` is in bytes."""
+        self._limit = limit
+        self._codec = codec
+        self._next_stamp = next_stamp
+        self._size = 0
+        self._parts: dict[tuple[str, int], PendingPart] = {}
+        self._many: list[tuple[ManyDelivery, list[tuple[PendingPart, int, Sequence[int], Any]]]] = []
+        self._callbacks: list[tuple[Delivery, Callback]] = []
+
+    @property
+    def parts(self) -> list[PendingPart]:
+        """The partitions that have records, in the order in which they are locked."""
+        return [self._parts[key] for key in sorted(self._parts)]
+
+    def part(self, partition: Partition) -> PendingPart:
+        """Return the part of a partition."""
+        key = partition.topic, partition.number
+        found = self._parts.get(key)
+        if found is None:
+            found = self._parts[key] = PendingPart(self, partition, self._next_stamp(partition), self._codec)
+        if found.partition is not partition:
+            raise IllegalStateError(
+                "the topic was deleted, and made anew, while the transaction was open", topic=partition.topic,
+                partition=partition.number, hint="abort the transaction",
+            )  # fmt: skip
+        return found
+
+    def add(self, partition: Partition, delivery: FullDelivery) -> None:
+        """Add one record. Raises BufferExhaustedError when it does not fit in; the others stay."""
+        self._reserve(record_bytes(delivery) + _RECORD_OVERHEAD, partition)
+        self.part(partition).add(delivery)
+
+    def add_many(
+        self, encoded: list[tuple[PendingPart, list[EncodedBatch], Sequence[int], Any]], last_index: int
+    ) -> ManyDelivery:
+        """Add the records of one `send_many`: for each part its batches, the places in the list, the timestamps."""
+        size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
+        self._reserve(size, encoded[0][0].partition)
+        entries = [
+            (part, part.add_batches(batches, len(places)), places, stamps) for part, batches, places, stamps in encoded
+        ]
+        home = next(part for part, _, places, _ in entries if places[-1] == last_index)
+        delivery = ManyDelivery.waiting(home)
+        self._many.append((delivery, entries))
+        return delivery
+
+    def _reserve(self, size: int, partition: Partition) -> None:
+        if self._size + size > self._limit:
+            raise BufferExhaustedError(
+                f"the open transaction holds {self._size} bytes, and buffer_memory is {self._limit}",
+                topic=partition.topic, partition=partition.number,
+                hint="this record was not taken. Commit more often, or give the producer a larger buffer_memory",
+            )  # fmt: skip
+        self._size += size
+
+    def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
+        """Keep the callback until the transaction ends; False when it has."""
+        if isinstance(delivery.home, Outcome):
+            return False
+        self._callbacks.append((delivery, callback))
+        return True
+
+    # --- the end ---
+
+    def prepare(self) -> list[PreparedAppend]:
+        """Return what is to be written. Raises what encoding raises, or opening a partition."""
+        for part in self.parts:
+            part.seal()
+        return [PreparedAppend(part.partition.log, part.batches, part.first.sequence) for part in self.parts]
+
+    def committed(self, appends: Sequence[PreparedAppend], *, durable: bool) -> None:
+        """Tell each delivery where its record is."""
+        pairs = zip(self.parts, appends, strict=True)
+        outcomes = {part: _outcome(part.partition, append, durable) for part, append in pairs}
+        self._settle(lambda part, place: outcomes[part].behind(place))
+
+    def failed(self, error: EventLogError) -> None:
+        """Tell each delivery that its record was not written."""
+        self._settle(lambda part, place: Outcome(part.partition.topic, part.partition.number, error=error))
+
+    def _settle(self, outcome: Callable[[PendingPart, int], Outcome]) -> None:
+        for part in self._parts.values():
+            part.settle_records(outcome(part, 0))
+        for delivery, entries in self._many:
+            parts = [Part(outcome(part, place), places, stamps) for part, place, places, stamps in entries]
+            last = next(made for made, entry in zip(parts, entries, strict=True) if entry[0] is delivery.home)
+            delivery.complete(parts, last)
+        self._many = []
+
+    def run_callbacks(self) -> None:
+        """Tell who asked to be told."""
+        while self._callbacks:
+            run_callback(*self._callbacks.pop(0))
+
+
+def _outcome(partition: Partition, append: PreparedAppend, durable: bool) -> Outcome:
+    result = append.result
+    assert result is not None
+    stamps_appends = partition.config.message_timestamp_type == "LogAppendTime"
+    append_time = result.timestamp_ms if stamps_appends else None
+    return Outcome(partition.topic, partition.number, result.base_offset, durable, append_time)

@@ -1,0 +1,360 @@
+"""A transactional producer's state: what may be called when, and what an error leaves possible (KIP-98, KIP-447).
+
+::
+
+    UNINITIALIZED --init--> READY --begin--> OPEN --commit or abort--> READY
+    any --another producer has begun with the same id--> FENCED, which only close() follows
+
+A commit that fails leaves the transaction open: it may be committed again, or aborted. Unless it failed when the commit
+point was behind it: then the transaction is committed, and over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eventlog.config import ProducerConfig
+from eventlog.coordination.offset_partition import OffsetPartition
+from eventlog.coordination.transaction_commit import TransactionCommit
+from eventlog.coordination.transaction_coordinator import TransactionCoordinator
+from eventlog.coordination.transaction_offsets import TransactionOffsets
+from eventlog.coordination.transaction_records import TransactionOutcome, TransactionPart
+from eventlog.errors import (
+    ClosedError,
+    EventLogError,
+    IllegalStateError,
+    InvalidRecordError,
+    ProducerFencedError,
+    TransactionAbortedError,
+    TransactionTimeoutError,
+)
+from eventlog.format import layouts as L
+from eventlog.format.batch_encoder import encode
+from eventlog.format.producer_stamp import ProducerStamp, sequence_after
+from eventlog.model import GroupMetadata
+from eventlog.producer.arguments import chosen
+from eventlog.producer.delivery import FullDelivery, ManyDelivery
+from eventlog.producer.transaction import Transaction
+from eventlog.storage.prepared_append import PreparedAppend
+from eventlog.topics.partition import Partition
+from eventlog.topics.topic import Topic
+
+
+class State(enum.Enum):
+    """What a transactional producer can do next."""
+
+    UNINITIALIZED = enum.auto()
+    READY = enum.auto()
+    OPEN = enum.auto()
+    FENCED = enum.auto()
+    FORKED = enum.auto()
+
+
+_HINTS = {
+    State.UNINITIALIZED: "call init_transactions() first, once",
+    State.READY: "call begin_transaction() first",
+    State.OPEN: "a transaction is open: commit_transaction() or abort_transaction() ends it",
+}
+
+
+class TransactionManager:
+    """Runs one producer's transactions. Thread-safe: what several threads send goes into the one that is open."""
+
+    def __init__(self, coordinator: TransactionCoordinator, config: ProducerConfig, codec: int) -> None:
+        """Raises InvalidConfigError for a ``transactional_id`` that cannot be one."""
+        assert config.transactional_id is not None
+        self.state = State.UNINITIALIZED
+        self._coordinator = coordinator
+        self._config = config
+        self._codec = codec
+        self._clock = coordinator.clock
+        self._id = coordinator.transactional_id(config.transactional_id)
+        self._offsets = TransactionOffsets(coordinator.group_directory)
+        self._lock = threading.RLock()
+        self._producer_id = self._epoch = -1
+        self._sequences: dict[str, int] = {}  # the next one, by the topic's id and the partition
+        self._transaction = self._new_transaction()
+        self._attempt: TransactionCommit | None = None  # the last one of the open transaction, and what it wrote
+        self._appends: list[PreparedAppend] = []
+        self._began_ms = 0
+        self._deadline = 0.0
+
+    def _new_transaction(self) -> Transaction:
+        return Transaction(self._config.buffer_memory, self._codec, self._stamp_for)
+
+    def _stamp_for(self, partition: Partition) -> ProducerStamp:
+        sequence = self._sequences.get(_key(partition.log.topic_id, partition.number), 0)
+        return ProducerStamp(self._producer_id, self._epoch, sequence, is_transactional=True)
+
+    # --- beginning ---
+
+    def init(self) -> None:
+        """Take the transactional id over from the producer before."""
+        with self._lock:
+            self._refuse_unless(State.UNINITIALIZED)
+            patience = self._config.max_block_ms / 1000
+            timeout_ms = self._config.transaction_timeout_ms
+            self._producer_id, self._epoch = self._coordinator.begin(self._id, patience, timeout_ms)
+            self.state = State.READY
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        with self._lock:
+            self._refuse_unless(State.READY)
+            self._refuse_fenced()
+            self._began_ms = int(self._clock.time() * 1000)
+            self._deadline = self._clock.monotonic() + self._config.transaction_timeout_ms / 1000
+            self._id.note(L.STATUS_ONGOING)
+            self.state = State.OPEN
+
+    # --- within ---
+
+    def send(self, partition: Partition, delivery: FullDelivery) -> None:
+        """Add one record."""
+        with self._lock:
+            self._refuse_unless_current()
+            self._transaction.add(partition, delivery)
+
+    def send_many(
+        self,
+        topic: Topic,
+        split: Mapping[int, Sequence[int]],
+        values: Sequence[Any],
+        keys: Any,
+        stamps: Any,
+        headers: Any,
+    ) -> ManyDelivery:
+        """Add many; ``split`` has their places in the list by partition. All or none."""
+        with self._lock:
+            self._refuse_unless_current()
+            count, encoded = len(values), []
+            for number, places in split.items():
+                partition = topic.partitions[number]
+                part = self._transaction.part(partition)
+                part.seal()
+                times = chosen(stamps, places, count)
+                batches = partition.encode(
+                    chosen(values, places, count), chosen(keys, places, count), times, chosen(headers, places, count),
+                    self._codec, part.next_stamp,
+                )  # fmt: skip
+                encoded.append((part, batches, places, times))
+            return self._transaction.add_many(encoded, count - 1)
+
+    def send_offsets(self, offsets: object, metadata: object) -> None:
+        """Commit offsets of a group with the transaction."""
+        with self._lock:
+            self._refuse_unless_current()
+            if not isinstance(metadata, GroupMetadata):
+                raise InvalidRecordError(
+                    f"the group is a {type(metadata).__name__}", hint="give consumer.group_metadata()"
+                )
+            self._coordinator.group_directory(metadata.group)  # which refuses what is no name
+            checked = self._coordinator.checked_offsets(offsets)
+            if checked:
+                self._offsets.add(checked, metadata)
+
+    # --- the end ---
+
+    def commit(self) -> None:
+        """Write everything that was sent, or nothing."""
+        with self._lock:
+            self._refuse_unless_current()
+            if self._resolve():
+                return self._finish_committed()
+            try:
+                if self._transaction.parts or self._offsets:
+                    self._commit()
+            except BaseException:
+                if self._attempt is not None and self._attempt.is_committed:
+                    self._finish_committed()
+                raise
+            self._finish_committed()
+
+    def _commit(self) -> None:
+        appends = self._transaction.prepare()
+        durable = self._is_durable(appends)
+        everything, cared = self._with_offsets(appends)
+        self._attempt, self._appends = None, appends
+        patience = self._config.max_block_ms / 1000
+        with self._id.locked(patience):
+            self._refuse_fenced()
+            try:
+                self._offsets.hold()
+                self._id.note_commit(self._coordinator.journal.end_offset())
+                self._attempt = TransactionCommit(self._coordinator.journal, everything, durable=durable)
+                self._use_up_sequences(everything)
+                self._attempt.run(lambda transaction: self._outcome(transaction, everything))
+            finally:
+                self._offsets.let_go()
+        for partition, append in cared:
+            partition.care_for(append.end_offset - 1)
+        for append in everything:  # what the topics' flush_messages and flush_ms ask for
+            if append.log.flusher.is_due(append.end_offset):
+                append.log.flusher.sync_to(append.end_offset)
+
+    def _is_durable(self, appends: Sequence[PreparedAppend]) -> bool:
+        durability = self._config.durability
+        return durability == "disk" or (
+            durability is None and any(append.log.config.durability == "disk" for append in appends)
+        )
+
+    def _with_offsets(
+        self, appends: list[PreparedAppend]
+    ) -> tuple[list[PreparedAppend], list[tuple[OffsetPartition, PreparedAppend]]]:
+        """Return these and those of the committed offsets, in the order in which they are locked."""
+        found: dict[OffsetPartition, tuple[list[bytes], list[bytes]]] = {}
+        now_ms = int(self._clock.time() * 1000)
+        for group, offsets in self._offsets.by_group().items():
+            partition, keys, values = self._coordinator.offsets.prepare(group, offsets, now_ms)
+            known = found.setdefault(partition, ([], []))
+            known[0].extend(keys)
+            known[1].extend(values)
+        cared = []
+        for partition, (keys, values) in found.items():
+            log = partition.log
+            stamp = ProducerStamp(self._producer_id, self._epoch, self._sequence(log.topic_id, log.partition), True)
+            batch = encode(values, now_ms, keys, stamp=stamp)
+            cared.append((partition, PreparedAppend(log, [batch], stamp.sequence)))
+        everything = [*appends, *(append for _, append in cared)]
+        return sorted(everything, key=lambda append: (append.log.topic, append.log.partition)), cared
+
+    def _sequence(self, topic_id: str, partition: int) -> int:
+        return self._sequences.get(_key(topic_id, partition), 0)
+
+    def _use_up_sequences(self, appends: Sequence[PreparedAppend]) -> None:
+        """What is written now never has its sequence numbers given to something else, whatever becomes of it."""
+        for append in appends:
+            count = sum(batch.records for batch in append.batches)
+            key = _key(append.log.topic_id, append.log.partition)
+            self._sequences[key] = sequence_after(append.sequence, count)
+
+    def _outcome(self, transaction: int, appends: Sequence[PreparedAppend]) -> TransactionOutcome:
+        parts = []
+        for append in appends:
+            log, place = append.log, (append.base_offset, append.end_offset)
+            parts.append(TransactionPart(log.topic, log.topic_id, log.partition, *place, append.sequence))
+        now_ms = int(self._clock.time() * 1000)
+        return TransactionOutcome(
+            transaction, True, self._id.transactional_id, self._producer_id, self._epoch, self._began_ms, now_ms,
+            tuple(parts),
+        )  # fmt: skip
+
+    def _finish_committed(self) -> None:
+        transaction, appends = self._transaction, self._appends
+        if transaction.parts:
+            transaction.committed(appends, durable=self._is_durable(appends))
+        self._reset(L.STATUS_COMMITTED)
+        transaction.run_callbacks()
+
+    def abort(self) -> None:
+        """Forget everything that was sent."""
+        with self._lock:
+            if self.state is State.FENCED:
+                raise self._fenced()
+            self._refuse_unless(State.OPEN)
+            if self._resolve():
+                self._finish_committed()
+                raise IllegalStateError(
+                    "the transaction was committed, although the commit ended with an error",
+                    hint="its records are there; begin the next one",
+                )
+            transaction = self._transaction
+            self._fail(TransactionAbortedError("the transaction was aborted", hint="nothing of it was written"))
+            self._reset(L.STATUS_ABORTED)
+            transaction.run_callbacks()
+            self._refuse_fenced()
+
+    def _resolve(self) -> bool:
+        """Tell whether the last attempt to commit this transaction has committed it after all."""
+        attempt = self._attempt
+        return attempt is not None and attempt.resolve()
+
+    def _fail(self, error: EventLogError) -> None:
+        self._transaction.failed(error)
+
+    def _reset(self, status: int) -> None:
+        self._transaction = self._new_transaction()
+        self._offsets.clear()
+        self._attempt = None
+        self._id.note(status)
+        self.state = State.READY
+
+    # --- what may be called ---
+
+    def _refuse_unless(self, state: State) -> None:
+        if self.state is state:
+            return
+        if self.state is State.FENCED:
+            raise self._fenced()
+        if self.state is State.FORKED:
+            raise ClosedError(
+                "this transactional producer belongs to the parent process", hint="make a new one in the forked child"
+            )
+        hint = "it was done already" if state is State.UNINITIALIZED else _HINTS[self.state]
+        raise IllegalStateError(f"not possible in state {self.state.name}", hint=hint)
+
+    def _refuse_unless_current(self) -> None:
+        self._refuse_unless(State.OPEN)
+        if self._clock.monotonic() > self._deadline and not self._is_in_doubt():
+            raise TransactionTimeoutError(
+                f"the transaction was open for longer than {self._config.transaction_timeout_ms} ms",
+                hint="abort_transaction(), and do it again; a larger transaction_timeout_ms gives it more time",
+            )
+
+    def _is_in_doubt(self) -> bool:
+        return self._attempt is not None and self._attempt.is_committed is not False
+
+    def _refuse_fenced(self) -> None:
+        try:
+            self._id.refuse_fenced(self._producer_id, self._epoch)
+        except ProducerFencedError as error:
+            self.state = State.FENCED
+            self._fail(error)
+            raise
+
+    def _fenced(self) -> ProducerFencedError:
+        return ProducerFencedError(
+            f"another producer has begun with transactional_id={self._id.transactional_id!r}", hint="close this one"
+        )
+
+    # --- closing ---
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block as one transaction: committed at its end, aborted when an error leaves it."""
+        with self._lock:
+            if self.state is State.UNINITIALIZED:
+                self.init()
+            self.begin()
+        try:
+            yield
+            if self.state is not State.READY:  # the block may have ended the transaction by itself
+                self.commit()
+        except BaseException:
+            if self.state is State.OPEN:
+                with contextlib.suppress(EventLogError):  # the error that is under way says more
+                    self.abort()
+            raise
+
+    def close(self) -> None:
+        """Abort what is open, and give back descriptors."""
+        with self._lock:
+            if self.state is State.OPEN:
+                with contextlib.suppress(EventLogError):
+                    self.abort()
+            self._id.close()
+            self._offsets.close()
+
+    def after_fork(self) -> None:
+        """A forked child has no part in the transactions of its parent."""
+        self._lock = threading.RLock()
+        self.state = State.FORKED
+        self._transaction = self._new_transaction()
+
+
+def _key(topic_id: str, partition: int) -> str:
+    return f"{topic_id}-{partition}"
