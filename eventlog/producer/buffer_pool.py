@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 
 from eventlog.config import ProducerConfig
-from eventlog.errors import BufferExhaustedError, DeliveryTimeoutError
+from eventlog.errors import BufferExhaustedError
+from eventlog.format.producer_stamp import ProducerStamp
+from eventlog.producer.attempt import RetryPolicy
+from eventlog.producer.producer_id import new_producer_id
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
@@ -21,8 +24,18 @@ class BufferPool:
     ``most_uncounted`` is how many plain values of up to `SMALL` bytes may wait in one buffer without being counted.
     """
 
-    def __init__(self, config: ProducerConfig, codec: int, on_drained: Callable[[RecordBuffer, int], None]) -> None:
+    def __init__(
+        self,
+        config: ProducerConfig,
+        codec: int,
+        now: Callable[[], float],
+        on_drained: Callable[[RecordBuffer, int], None],
+    ) -> None:
         self.most_uncounted = config.buffer_memory // (2 * SMALL)
+        self._policy = RetryPolicy(
+            config.retries, config.retry_backoff_ms / 1000, config.delivery_timeout_ms / 1000, now
+        )
+        self._producer_id = new_producer_id() if config.enable_idempotence else None
         self._config = config
         self._codec = codec
         self._on_drained = on_drained
@@ -47,7 +60,8 @@ class BufferPool:
             if buffer is not None:
                 self._retired = [*(retired for retired in self._retired if not retired.is_empty()), buffer]
             config, most = self._config, max(1, self.most_uncounted)
-            buffer = RecordBuffer(partition, config.batch_size, self._codec, config.durability, most)
+            stamp = None if self._producer_id is None else ProducerStamp(self._producer_id, 0, 0)
+            buffer = RecordBuffer(partition, config, self._codec, most, self._policy, stamp)
             buffer.on_drained = self._on_drained
             self._buffers[topic.name, number] = buffer
             return buffer
@@ -80,16 +94,24 @@ class BufferPool:
     def drain(self, timeout: float | None, *, last: bool) -> None:
         """Write everything that waits. Raises DeliveryTimeoutError when ``timeout`` seconds were not enough."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        left = [
+            buffer for buffer in self.all()
+            if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last, patient=False)
+        ]  # fmt: skip
+        for buffer in left:  # what has to be tried again keeps nobody else waiting
+            if not buffer.drain(deadline, last=last):
+                raise buffer.timeout_error("records were not written", timeout)
+
+    def forget(self) -> None:
+        """The producer ends: partitions need not remember it."""
         for buffer in self.all():
-            if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last):
-                raise DeliveryTimeoutError(
-                    f"records were not written within {timeout} s", topic=buffer.partition.topic,
-                    partition=buffer.partition.number, hint="another process holds the partition's lock",
-                )  # fmt: skip
+            buffer.forget()
 
     def after_fork(self) -> None:
         """In a forked child: the records are the parent's."""
         self._lock = threading.Lock()
         self._waiting_bytes = 0
+        if self._producer_id is not None:
+            self._producer_id = new_producer_id()
         for buffer in self.all():
-            buffer.after_fork()
+            buffer.after_fork(self._producer_id)

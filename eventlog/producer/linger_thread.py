@@ -66,6 +66,7 @@ class LingerThread:
             self._linger()
             if self._left is not None:
                 self._left.drain(_LAST_WAIT, last=True)
+                self._left.forget()
         except Exception:
             logger.exception("writing the records of a producer that was dropped failed")
         finally:

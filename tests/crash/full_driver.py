@@ -90,7 +90,7 @@ def use(path: str, tell: Callable[[object], None]) -> None:
 
 def produce(log: eventlog.EventLog, partition: eventlog.Partition, found: Found) -> int:
     """Send records of many sizes: each one that failed is not there, each other one is where its delivery says."""
-    producer = log.producer(linger_ms=1000)
+    producer = log.producer(linger_ms=1000, retries=0)
     failures = 0
     for size in (10, 20_000, 3_000, 100):
         values = [b"sent %d %d " % (size, place) + b"y" * size for place in range(2)]
