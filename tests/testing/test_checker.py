@@ -124,6 +124,11 @@ GUILTY: list[tuple[str, str, tuple[Note, ...]]] = [
         (committed("p", B), sent("p", A), sent("p", C), READ_ALL)),
     ("int-nonmonotonic-send", "within one send", (sent("p", B, A), sent("p", C), READ_ALL)),
     ("int-nonmonotonic-send", "within one transaction", (committed("p", B, A), sent("p", C), READ_ALL)),
+    ("realtime-order", "another process began after the first had finished", (sent("p", B),
+        note("q", "invoke", "send", Send(P, "a")), sent("q", A), sent("p", C), READ_ALL)),
+    ("realtime-order", "a transaction was committed before the other's commit began", (note("p", "invoke", "txn"),
+        note("q", "invoke", "txn"), note("p", "invoke", "commit"), committed("p", B), note("q", "invoke", "commit"),
+        committed("q", A), sent("r", C), READ_ALL)),
     ("int-send-skip", "another's record within a transaction", (sent("q", B), committed("p", A, C), READ_ALL)),
 ]  # fmt: skip
 
@@ -184,6 +189,8 @@ INNOCENT: list[tuple[str, tuple[Note, ...]]] = [
         polled("c", (1, "b")))),
     ("records of two partitions in any order", (sent("p", A, Send(Q, "x", 0)), note("c", "ok", "poll",
         Poll({Q: [(0, "x")], P: [(0, "a")]})))),
+    ("transactions that were open together in any order", (note("p", "invoke", "txn"), note("q", "invoke", "txn"),
+        committed("p", B), committed("q", A), sent("r", C), READ_ALL)),
     ("two processes' sends in any order", (note("p", "invoke", "send", Send(P, "b")),
         note("q", "invoke", "send", Send(P, "a")), sent("p", B), sent("q", A), sent("p", C), READ_ALL)),
     ("another's record within one send outside of a transaction", (sent("q", B), sent("p", A, C), READ_ALL)),
@@ -254,6 +261,16 @@ def test_an_anomaly_says_where_to_look() -> None:
     assert str(skip) == "poll-skip: c was given offset 2 where 1 was due, and never 1, in t-0"
 
 
+def test_half_a_transaction_is_told_as_such() -> None:
+    """Where one record of a transaction was polled and another is missing, the sentence says why it must be there."""
+    notes = history(note("p", "info", "txn", Send(P, "a"), Send(Q, "x")), polled("c", (0, "a")))
+    [missing] = check(notes).anomalies["unseen"]
+    assert missing.sentence == (
+        "'x' must have been written by a transaction of p, another of whose records was polled, in t-1, "
+        "and nobody ever polled it"
+    )
+
+
 def test_a_long_gap_is_told_in_few_words() -> None:
     """A hole of millions of records does not make a report of millions of numbers."""
     notes = [polled("c", (0, "a")), polled("c", (9_000_000, "b")), sent("p", Send(P, "a", 0), Send(P, "b"))]
@@ -269,7 +286,7 @@ def test_the_report_prints_every_name_and_what_was_found() -> None:
     assert text.startswith("consistent: 1 partitions, 8 records sent, 8 acknowledged, 0 polled, 0 transactions, 1 pro")
     assert all(f"\n{name} " in text for name in ANOMALIES)
     assert "(allowed)" in text
-    assert "0 was acknowledged by p in t-0 at offset 0, and nobody has polled that far" in text
+    assert "0 was acknowledged by p in t-0 at offset 0, and nobody ever polled it" in text
     assert text.endswith("and 3 more")
     assert str(check(history(many))).startswith("NOT CONSISTENT")
 

@@ -282,11 +282,25 @@ def acknowledge_and_drop(run: SimulatedRun) -> None:
     run.note("x", "ok", "send", *run.append([kept]))
 
 
+def put_before_the_end(run: SimulatedRun) -> None:
+    """A record is written before one that another process knows to be there."""
+    partition = run.rng.choice(PARTITIONS)
+    first, second = Send(partition, run.values), Send(partition, run.values + 1)
+    run.values += 2
+    offset = len(run.logs[partition])
+    run.note("x", "invoke", "send", first)
+    run.note("x", "ok", "send", attrs.evolve(first, offset=offset + 1))
+    run.note("y", "invoke", "send", second)
+    run.note("y", "ok", "send", *run.append([second]))
+    run.append([first])
+
+
 FAULTS: list[tuple[str, Fault]] = [
     ("int-send-skip", interleave_a_transaction),
     ("write-cycle", interleave_two_transactions),
     ("unseen", tear_a_transaction),
     ("inconsistent-offsets", acknowledge_and_drop),
+    ("realtime-order", put_before_the_end),
 ]
 
 

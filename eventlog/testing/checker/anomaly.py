@@ -23,6 +23,7 @@ ANOMALIES: Mapping[str, str] = MappingProxyType({
     "int-nonmonotonic-poll": "one poll or transaction went back",
     "nonmonotonic-send": "a process's later record has a lower offset",
     "int-nonmonotonic-send": "within one send or transaction, a later record has a lower offset",
+    "realtime-order": "sent after another record was acknowledged, and stands before it",
     "int-send-skip": "foreign records within one transaction's",
     "write-cycle": "transactions that each wrote before the other (G0)",
 })  # fmt: skip

@@ -17,6 +17,7 @@ from eventlog.testing.checker.log_contents import (
     unseen,
 )
 from eventlog.testing.checker.poll_order import poll_order
+from eventlog.testing.checker.realtime_order import realtime_order
 from eventlog.testing.checker.report import Report
 from eventlog.testing.checker.send_order import send_order
 from eventlog.testing.checker.write_cycles import write_cycles
@@ -24,7 +25,7 @@ from eventlog.testing.history import Operation
 
 CHECKS: tuple[Callable[[Evidence], Anomalies], ...] = (
     lost_writes, unseen, duplicates, inconsistent_offsets, unknown_values, aborted_reads, precommitted_reads,
-    poll_order, send_order, write_cycles,
+    poll_order, send_order, realtime_order, write_cycles,
 )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ class _Gatherer:
             if not known:  # only its outcome was noted: it may have begun at any time
                 there.attempt(value, operation, -1)
             if kind == "ok" or (kind == "info" and send.offset is not None):
-                there.acknowledge(value, send.offset)
+                there.acknowledge(value, send.offset, operation.time_ns)
             elif kind == "fail":
                 there.fail(value)
         if not known:
@@ -129,7 +129,7 @@ class _Gatherer:
             transaction.actions = operation.actions
         if operation.kind != "invoke":
             self._count_polls(transaction, operation.time_ns)
-            transaction.kind = operation.kind
+            transaction.kind, transaction.ended_ns = operation.kind, operation.time_ns
             del self._open[process]
 
     def _take_commit(self, operation: Operation) -> None:
@@ -192,7 +192,7 @@ class _Gatherer:
                 continue
             there.attempt(send.value, transaction, visible_from)
             if transaction.kind == "ok":
-                there.acknowledge(send.value, send.offset)
+                there.acknowledge(send.value, send.offset, transaction.ended_ns)
 
     def _prove(self, transaction: Transaction) -> None:
         """One record that was polled proves the commit of a transaction with an unknown outcome: all must be there."""
@@ -201,7 +201,7 @@ class _Gatherer:
         transaction.proven = any(self._only_source(transaction, send) for send in transaction.sends())
         if transaction.proven:
             for send in transaction.sends():
-                self._evidence.partitions[send.partition].acknowledge(send.value, send.offset)
+                self._evidence.partitions[send.partition].acknowledge(send.value, send.offset, NEVER)
 
     def _only_source(self, transaction: Transaction, send: Send) -> bool:
         """Tell whether a polled value can only come from this transaction."""

@@ -19,8 +19,8 @@ def lost_writes(evidence: Evidence) -> Anomalies:
         if offset is not None and offset < there.last_polled:
             yield Anomaly(
                 "lost-write",
-                f"{value!r} was acknowledged {_by(there.writer[value])} in {place(partition, offset)}, and nobody ever "
-                f"polled it, although offset {there.last_polled} was polled",
+                f"{value!r} {_written(there, value)} in {place(partition, offset)}, and nobody ever polled it, "
+                f"although offset {there.last_polled} was polled",
                 partition, (offset,), (value,), (there.writer[value].process,),
             )  # fmt: skip
 
@@ -35,8 +35,7 @@ def unseen(evidence: Evidence) -> Anomalies:
         if offset is None or offset >= there.last_polled:
             yield Anomaly(
                 "unseen",
-                f"{value!r} was acknowledged {_by(there.writer[value])} in {place(partition, offset)}, and nobody has "
-                f"polled that far",
+                f"{value!r} {_written(there, value)} in {place(partition, offset)}, and nobody ever polled it",
                 partition, () if offset is None else (offset,), (value,), (there.writer[value].process,),
             )  # fmt: skip
 
@@ -74,7 +73,7 @@ def unknown_values(evidence: Evidence) -> Anomalies:
 def aborted_reads(evidence: Evidence) -> Anomalies:
     """Yield what was polled, but was aborted or had failed: Adya's G1a."""
     for partition, there in evidence.partitions.items():
-        for value in there.polled.keys() - there.acknowledged - there.pending.keys():
+        for value in there.polled.keys() - there.acknowledged.keys() - there.pending.keys():
             if there.failed(value):
                 yield _read(evidence, "aborted-read", partition, value, f"it failed {_by(there.writer[value])}")
 
@@ -112,7 +111,7 @@ def _own_reads(evidence: Evidence, reading: Reading, transaction: Transaction) -
 
 def _never_polled(evidence: Evidence) -> Iterable[tuple[TopicPartition, PartitionEvidence, Value]]:
     for partition, there in evidence.partitions.items():
-        for value in there.acknowledged - there.polled.keys():
+        for value in there.acknowledged.keys() - there.polled.keys():
             yield partition, there, value
 
 
@@ -123,6 +122,12 @@ def _read(evidence: Evidence, name: str, partition: TopicPartition, value: Value
         name, f"{reading.process} polled {value!r} in {place(partition, offset)}: {why}",
         partition, (offset,), (value,), (reading.process, *_processes(there, (value,))), reading.time_ns,
     )  # fmt: skip
+
+
+def _written(there: PartitionEvidence, value: Value) -> str:
+    if there.acknowledged[value] == NEVER:
+        return f"must have been written {_by(there.writer[value])}, another of whose records was polled,"
+    return f"was acknowledged {_by(there.writer[value])}"
 
 
 def _by(writer: Operation | Transaction) -> str:

@@ -13,8 +13,8 @@ from eventlog.testing.history import Operation, Value
 class PartitionEvidence:
     """The log of a partition, as acknowledgements and polls describe it.
 
-    Of each value that was sent: ``writer`` (the last operation or transaction that did), ``acknowledged``,
-    ``pending`` (how many attempts may still turn out either way) and ``visible_from`` (ns). A value that is in
+    Of each value that was sent: ``writer`` (the last operation or transaction that did), ``acknowledged`` (when, in
+    ns), ``pending`` (how many attempts may still turn out either way) and ``visible_from`` (ns). A value that is in
     ``writer``, but is neither acknowledged nor pending, has failed.
 
     Of each value that was seen: ``offset_of`` (the first offset it was seen at) and ``polled`` (the number of the
@@ -24,7 +24,7 @@ class PartitionEvidence:
 
     def __init__(self) -> None:
         self.writer: dict[Value, Operation | Transaction] = {}
-        self.acknowledged: set[Value] = set()
+        self.acknowledged: dict[Value, int] = {}
         self.pending: dict[Value, int] = {}
         self.visible_from: dict[Value, int] = {}
         self.value_at: dict[int, Value] = {}
@@ -42,9 +42,9 @@ class PartitionEvidence:
         self.writer[value] = writer
         self.pending[value] = self.pending.get(value, 0) + 1
 
-    def acknowledge(self, value: Value, offset: int | None) -> None:
-        """Note that a value was written, at this offset if it is known."""
-        self.acknowledged.add(value)
+    def acknowledge(self, value: Value, offset: int | None, time_ns: int) -> None:
+        """Note that a value has been written by now, at this offset if it is known."""
+        self.acknowledged.setdefault(value, time_ns)
         self.pending.pop(value, None)
         if offset is not None:
             self.see(offset, value)

@@ -16,7 +16,7 @@ NEVER = (1 << 63) - 1
 class Transaction:
     """What a process sent and polled between a begin and a commit or an abort.
 
-    ``kind`` is what became of it: ``ok``, ``fail`` or ``info``. Times are None where nothing was noted.
+    ``kind`` is what became of it: ``ok``, ``fail`` or ``info``. Times are None, or `NEVER`, where nothing was noted.
     """
 
     process: str
@@ -24,6 +24,7 @@ class Transaction:
     actions: tuple[Action, ...] = ()
     kind: Kind = "info"
     commit_ns: int | None = None
+    ended_ns: int = NEVER
     proven: bool = False
     polls_counted: int = 0
 
