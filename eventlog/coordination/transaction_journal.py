@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from eventlog.config import TopicConfig
+from eventlog.coordination.committed_parts import CommittedParts
 from eventlog.coordination.transaction_records import (
     TransactionOutcome,
     aborted,
@@ -27,7 +28,6 @@ from eventlog.coordination.transaction_records import (
 from eventlog.errors import CorruptSegmentError, EventLogError, UnknownTopicError, UnsupportedFormatError
 from eventlog.format.batch_encoder import encode_one_keyed
 from eventlog.format.filenames import TOPICS
-from eventlog.format.producer_stamp import records_between
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import AppendResult
 from eventlog.storage.context import LogContext
@@ -104,20 +104,25 @@ class TransactionJournal:
                     return found
         return None
 
-    def covers(self, topic_id: str, partition: int, batch: RecordBatch, since: int) -> bool:
-        """Tell, for recovery, whether a transaction's batch belongs to one that was committed at ``since`` or later.
+    def committed_batches(self, topic_id: str, partition: int, since: int) -> Callable[[RecordBatch], bool]:
+        """Return what tells, for recovery, which batches are of transactions committed at ``since`` or later.
 
-        True also when the journal is lost, or a part of it: nothing that was acknowledged may go with it.
+        All are when the journal is lost, or a part of it: nothing that was acknowledged may go with it.
         """
-        if self.partition() is None:
-            return True
         try:
-            return any(
-                _is_part(outcome, topic_id, partition, batch) for _, outcome in self.outcomes(since, skip_damage=False)
-            )
+            if self.partition() is not None:
+                return CommittedParts(self._mentions(topic_id, since), topic_id, partition).holds
         except (CorruptSegmentError, UnsupportedFormatError) as error:
-            logger.warning("nobody can tell whether %s was committed: %s", batch, error)
-            return True
+            logger.warning("nobody can tell which transactions were committed: %s", error)
+        return lambda _: True
+
+    def _mentions(self, topic_id: str, since: int) -> Iterator[TransactionOutcome]:
+        """Yield the outcomes that name the topic; the others, which may be many, are not even decoded."""
+        identity = bytes.fromhex(topic_id)
+        for batch in self._batches(since):
+            for key, value in zip(batch.keys(), batch.values(), strict=True):
+                if value is not None and identity in value:
+                    yield decode(key, value)
 
     def outcomes(self, since: int = 0, *, skip_damage: bool = True) -> Iterator[tuple[int, TransactionOutcome]]:
         """Yield each outcome from ``since`` on, with its offset."""
@@ -170,15 +175,3 @@ class TransactionJournal:
                 except EventLogError as error:
                     problems.append(f"{TRANSACTIONS_TOPIC}-0: offset {offset}: {error.reason}")
         return problems
-
-
-def _is_part(outcome: TransactionOutcome, topic_id: str, partition: int, batch: RecordBatch) -> bool:
-    if not outcome.is_committed or (outcome.producer_id, outcome.epoch) != (batch.producer_id, batch.producer_epoch):
-        return False
-    return any(
-        part.topic_id == topic_id
-        and part.partition == partition
-        and part.base_offset <= batch.base_offset <= batch.last_offset < part.end_offset
-        and records_between(part.base_sequence, batch.base_sequence) == batch.base_offset - part.base_offset
-        for part in outcome.parts
-    )

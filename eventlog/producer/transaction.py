@@ -169,8 +169,8 @@ class Transaction:
         self._many = []
 
     def run_callbacks(self) -> None:
-        """Tell who asked to be told."""
-        while self._callbacks:
+        """Tell who asked to be told, once the transaction has ended."""
+        while self._callbacks and self._callbacks[0][0].done():
             run_callback(*self._callbacks.pop(0))
 
 

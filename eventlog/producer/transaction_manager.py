@@ -52,6 +52,7 @@ class State(enum.Enum):
     OPEN = enum.auto()
     FENCED = enum.auto()
     FORKED = enum.auto()
+    CLOSED = enum.auto()
 
 
 _HINTS = {
@@ -161,12 +162,10 @@ class TransactionManager:
 
     def commit(self) -> None:
         """Write everything that was sent, or nothing."""
-        with self._lock:
+        with self._telling(), self._lock:
             self._refuse_unless_current()
-            if self._resolve():
-                return self._finish_committed()
             try:
-                if self._transaction.parts or self._offsets:
+                if not self._resolve() and (self._transaction.parts or self._offsets):
                     self._commit()
             except BaseException:
                 if self._attempt is not None and self._attempt.is_committed:
@@ -248,13 +247,10 @@ class TransactionManager:
         if transaction.parts:
             transaction.committed(appends, durable=self._is_durable(appends))
         self._reset(L.STATUS_COMMITTED)
-        transaction.run_callbacks()
 
     def abort(self) -> None:
         """Forget everything that was sent."""
-        with self._lock:
-            if self.state is State.FENCED:
-                raise self._fenced()
+        with self._telling(), self._lock:
             self._refuse_unless(State.OPEN)
             if self._resolve():
                 self._finish_committed()
@@ -262,19 +258,23 @@ class TransactionManager:
                     "the transaction was committed, although the commit ended with an error",
                     hint="its records are there; begin the next one",
                 )
-            transaction = self._transaction
-            self._fail(TransactionAbortedError("the transaction was aborted", hint="nothing of it was written"))
-            self._reset(L.STATUS_ABORTED)
-            transaction.run_callbacks()
             self._refuse_fenced()
+            self._transaction.failed(TransactionAbortedError("the transaction was aborted", hint="nothing was written"))
+            self._reset(L.STATUS_ABORTED)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Call back, behind the block and its locks, for what it has ended."""
+        transaction = self._transaction
+        try:
+            yield
+        finally:
+            transaction.run_callbacks()
 
     def _resolve(self) -> bool:
         """Tell whether the last attempt to commit this transaction has committed it after all."""
         attempt = self._attempt
         return attempt is not None and attempt.resolve()
-
-    def _fail(self, error: EventLogError) -> None:
-        self._transaction.failed(error)
 
     def _reset(self, status: int) -> None:
         self._transaction = self._new_transaction()
@@ -294,6 +294,8 @@ class TransactionManager:
             raise ClosedError(
                 "this transactional producer belongs to the parent process", hint="make a new one in the forked child"
             )
+        if self.state is State.CLOSED:
+            raise ClosedError("the producer is closed", hint="make a new one with log.producer()")
         hint = "it was done already" if state is State.UNINITIALIZED else _HINTS[self.state]
         raise IllegalStateError(f"not possible in state {self.state.name}", hint=hint)
 
@@ -313,7 +315,7 @@ class TransactionManager:
             self._id.refuse_fenced(self._producer_id, self._epoch)
         except ProducerFencedError as error:
             self.state = State.FENCED
-            self._fail(error)
+            self._transaction.failed(error)
             raise
 
     def _fenced(self) -> ProducerFencedError:
@@ -329,8 +331,9 @@ class TransactionManager:
         with self._lock:
             if self.state is State.UNINITIALIZED:
                 self.init()
-            self.begin()
+            self._refuse_unless(State.READY)
         try:
+            self.begin()
             yield
             if self.state is not State.READY:  # the block may have ended the transaction by itself
                 self.commit()
@@ -346,6 +349,7 @@ class TransactionManager:
             if self.state is State.OPEN:
                 with contextlib.suppress(EventLogError):
                     self.abort()
+            self.state = State.CLOSED
             self._id.close()
             self._offsets.close()
 

@@ -27,10 +27,10 @@ class Journal(Protocol):
         """
         ...
 
-    def covers(self, topic_id: str, partition: int, batch: RecordBatch, since: int) -> bool:
-        """Tell, for recovery, whether a transaction's batch belongs to one that was committed at ``since`` or later.
+    def committed_batches(self, topic_id: str, partition: int, since: int) -> Callable[[RecordBatch], bool]:
+        """Return what tells, for recovery, which batches are of transactions committed at ``since`` or later.
 
-        True also when the journal is lost: nothing that was acknowledged may go with it.
+        All are when the journal is lost: nothing that was acknowledged may go with it.
         """
         ...
 
@@ -50,9 +50,9 @@ class NoJournal:
         """Return False."""
         return False
 
-    def covers(self, topic_id: str, partition: int, batch: RecordBatch, since: int) -> bool:
-        """Return True."""
-        return True
+    def committed_batches(self, topic_id: str, partition: int, since: int) -> Callable[[RecordBatch], bool]:
+        """Return what is always true."""
+        return lambda _: True
 
     def sync(self) -> None:
         """Do nothing."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -83,6 +84,7 @@ class _Recovery:
     def __init__(self, log: PartitionLog, head: Head | None, *, write_again: bool) -> None:
         self._log = log
         self._write_again = write_again
+        self._is_committed: Callable[[RecordBatch], bool] | None = None  # asked of the journal when it is needed
         self._has_unfinished = False
         self._fs = log.context.fs
         self._writes = not log.context.readonly
@@ -155,12 +157,14 @@ class _Recovery:
 
     def _is_unfinished(self, batch: RecordBatch) -> bool:
         """Tell whether the batch is of a transaction that was never committed: then the log ends before it."""
-        log = self._log
-        since = 0 if self._head is None else self._head.recovery_journal()
-        if not batch.is_transactional or log.context.journal.covers(log.topic_id, log.partition, batch, since):
+        if not batch.is_transactional:
             return False
-        self._has_unfinished = True
-        return True
+        if self._is_committed is None:
+            log = self._log
+            since = 0 if self._head is None else self._head.recovery_journal()
+            self._is_committed = log.context.journal.committed_batches(log.topic_id, log.partition, since)
+        self._has_unfinished = not self._is_committed(batch)
+        return self._has_unfinished
 
     def _write_through(self, segment: Segment, begin: int) -> None:
         """After a failed sync, write what was found once more: pages that someone has mapped stay in the cache.
@@ -264,6 +268,8 @@ class _Recovery:
             head = Head.create(self._fs, os.path.join(self._log.directory, HEAD))
         start = EndState(bases[0], bases[0]) if bases else EndState()
         journal_offset = 0 if self._head is None else self._head.recovery_journal()
+        if journal_offset:  # a power cut may have taken the journal's end, whose offsets are given out anew
+            journal_offset = min(journal_offset, self._log.context.journal.end_offset())
         head.set_recovery_point(self._point or start, journal_offset)
         head.reset(self._tail.state(), self._log.context.session, _LOG_START)
         return head
