@@ -118,7 +118,7 @@ class ProducerConfig:
         validator=_flag,
     )
     compression_type: str = attrs.field(default="none", validator=_one_of(*COMPRESSION_TYPES))
-    transactional_id: str | None = attrs.field(default=None, validator=_text_or_none)
+    transactional_id: str | None = attrs.field(default=None)
     transaction_timeout_ms: int = attrs.field(default=60_000, validator=_whole(1, 900_000))  # Kafka's brokers' limit
     partitioner: Any = attrs.field(default="default")
     key_serializer: Any = attrs.field(default=None, validator=_codec("serializer"))
@@ -128,6 +128,12 @@ class ProducerConfig:
     def _check_linger(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= NEVER:
             raise _fail(attribute, value, "milliseconds, 0 or more")
+
+    @transactional_id.validator
+    def _check_transactional(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        _text_or_none(self, attribute, value)
+        if value is not None and not self.enable_idempotence:
+            raise _fail(attribute, value, "acks='all' and retries as well, and enable_idempotence")
 
     @enable_idempotence.validator
     def _check_idempotence(self, attribute: attrs.Attribute[Any], value: object) -> None:
