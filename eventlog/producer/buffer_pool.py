@@ -99,7 +99,7 @@ class BufferPool:
             if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last, patient=False)
         ]  # fmt: skip
         for buffer in left:  # what has to be tried again keeps nobody else waiting
-            if not buffer.drain(deadline, last=last):
+            if not buffer.drain(deadline):
                 raise buffer.timeout_error("records were not written", timeout)
 
     def forget(self) -> None:

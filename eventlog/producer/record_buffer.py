@@ -13,26 +13,24 @@ The lock is taken by ``with`` alone: an interrupt can come between ``acquire()``
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventlog.config import ProducerConfig
 from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.producer.attempt import Attempt, RetryPolicy, may_succeed_later
-from eventlog.producer.delivery import Callback, Delivery, FullDelivery, Outcome, run_callback
+from eventlog.producer.delivery import Callback, Delivery, FullDelivery, Outcome
+from eventlog.producer.notifications import Notifications
 from eventlog.producer.record_columns import encode_records, record_bytes
 from eventlog.topics.partition import Partition
 
 if TYPE_CHECKING:
     from eventlog.model import AppendResult
 
-logger = logging.getLogger("eventlog")
 _RETRY_PAUSE = 0.0005  # between looks at a partition whose lock another process holds
 _FIRST_LIMIT = 64  # records, until the first batch has told their size
 
@@ -42,9 +40,9 @@ class RecordBuffer:
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_batch_size", "_callbacks", "_callbacks_lock", "_codec", "_durability", "_full_settled",
-        "_in_flight", "_lock", "_messages", "_most", "_policy", "_settled", "_stamp", "_stamps_appends", "_unsettled",
-        "full", "full_sent", "is_slow", "last", "limit", "on_drained", "partition", "records",
+        "__weakref__", "_batch_size", "_codec", "_durability", "_full_settled", "_in_flight", "_lock", "_most",
+        "_policy", "_stamp", "_stamps_appends", "_told", "_unsettled", "full", "full_sent", "is_slow", "last", "limit",
+        "on_drained", "partition", "records",
     )
     # fmt: on
 
@@ -76,10 +74,7 @@ class RecordBuffer:
         self._stamp = stamp  # of what is written next, behind what is in flight
         self._in_flight: Attempt | None = None  # of the first records, or of a list that somebody sends as a whole
         self._unsettled: tuple[Attempt, AppendResult | EventLogError] | None = None
-        self._callbacks: dict[Delivery, list[Callback]] = {}
-        self._settled: deque[list[Delivery]] = deque()  # whose callbacks are still to be run
-        self._messages: deque[tuple[Any, ...]] = deque()  # still to be logged
-        self._callbacks_lock = threading.Lock()
+        self._told = Notifications()
         self.on_drained: Callable[[RecordBuffer, int], None] = lambda buffer, size: None
 
     # --- draining ---
@@ -93,7 +88,7 @@ class RecordBuffer:
                 return False
             self._drain()
             done = self._in_flight is None
-        self._run_callbacks()
+        self._told.run()
         return done
 
     def _is_busy(self) -> bool:
@@ -128,11 +123,11 @@ class RecordBuffer:
                 time.sleep(_RETRY_PAUSE)
             with self._lock:
                 if last:
-                    self.last, self.full, self.limit = True, 0, 0
+                    last = self._begin_last()
                 if wanted is None or wanted.home is self:
                     self._drain()
                 pause = self._seconds_until_retry()
-            self._run_callbacks()
+            self._told.run()
             if pause is None or wanted_now is None or wanted_now.home is not self:
                 return True
             if not patient:
@@ -141,6 +136,13 @@ class RecordBuffer:
                 time.sleep(max(0.0, deadline - time.monotonic()))
                 return False
             time.sleep(pause)
+
+    def _begin_last(self) -> bool:
+        """The producer ends: what failed is tried once more at once, since there may be no later. Returns False."""
+        if self._in_flight is not None:
+            self._in_flight.retry_at = 0.0
+        self.last, self.full, self.limit = True, 0, 0
+        return False
 
     def _seconds_until_retry(self) -> float | None:
         attempt = self._in_flight
@@ -171,7 +173,7 @@ class RecordBuffer:
                     if self._in_flight is None and attempt.outcome is None:
                         self._begin(attempt)
                     pause = self._seconds_until_retry()
-                self._run_callbacks()
+                self._told.run()
                 if pause is not None and attempt.outcome is None:
                     time.sleep(pause)
         except BaseException as interrupt:
@@ -273,10 +275,10 @@ class RecordBuffer:
         if not attempt.postpone(error, self._policy):
             return False
         if attempt.is_first_failure:
-            self._messages.append((
+            self._told.warn(
                 "%d records for %s-%d were not written yet, and will be tried again for %.3g s: %s",
                 attempt.count, self.partition.topic, self.partition.number, attempt.seconds_left(), error,
-            ))  # fmt: skip
+            )  # fmt: skip
         return True
 
     # --- outcomes ---
@@ -307,15 +309,14 @@ class RecordBuffer:
         self._stamp = following
         del self.records[:count]
         self._unsettled = self._in_flight = None
-        if self._callbacks:
-            self._settled.append(records)
+        self._told.settled(records)
 
     def _fail(self, attempt: Attempt, error: EventLogError) -> None:
         self._unsettled = attempt, error
-        self._messages.append((
+        self._told.warn(
             "%d records for %s-%d were not written: %s",
             attempt.count, self.partition.topic, self.partition.number, error,
-        ))  # fmt: skip
+        )  # fmt: skip
         self._settle()
         self.on_drained(self, 0)
 
@@ -328,35 +329,7 @@ class RecordBuffer:
 
     def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
         """Keep the callback for later; False when the outcome is known already."""
-        with self._callbacks_lock:
-            if delivery.home is not self:
-                return False
-            self._callbacks.setdefault(delivery, []).append(callback)
-            return True
-
-    def _run_callbacks(self) -> None:
-        """Call back without holding the buffer: a callback may send, flush, or wait for another delivery."""
-        if self._messages:
-            self._log_messages()
-        while self._settled:
-            try:
-                records = self._settled.popleft()
-            except IndexError:
-                return  # another thread was here first
-            for record in records:
-                with self._callbacks_lock:
-                    callbacks = self._callbacks.pop(record, ())
-                for callback in callbacks:
-                    run_callback(record, callback)
-
-    def _log_messages(self) -> None:
-        """Log each batch that failed, once: nobody may ever ask for its deliveries. A handler may send, too."""
-        while self._messages:
-            try:
-                message = self._messages.popleft()
-            except IndexError:
-                return  # another thread was here first
-            logger.warning(*message)
+        return self._told.add_callback(delivery, callback)
 
     # --- care ---
 
@@ -389,9 +362,6 @@ class RecordBuffer:
         self._lock = threading.Lock()
         self._stamp = None if producer_id is None else ProducerStamp(producer_id, 0, 0)
         self._unsettled = self._in_flight = None
-        self._callbacks_lock = threading.Lock()
-        self._callbacks.clear()
-        self._settled.clear()
-        self._messages.clear()
+        self._told.after_fork()
         self.records.clear()
         self.full_sent = self._full_settled = 0

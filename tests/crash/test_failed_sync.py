@@ -179,11 +179,13 @@ def test_failed_write(tmp_path: Path, after: int) -> None:
         partition.append([b"1"])
         assert _values(partition) == [b"0", b"1"]
         filesystem.fail("write", after)
-        delivery = log.producer().send("t", b"no", partition=0)
+        delivery = log.producer(retries=0).send("t", b"no", partition=0)
         assert isinstance(delivery.exception(), eventlog.StorageError)
+        filesystem.fail("write", after)
+        assert log.producer().send("t", b"2", partition=0).result().offset == 2  # tried again
     with eventlog.open(tmp_path) as log:
         partition = log.topic("t").partitions[0]
-        assert _values(partition) == [b"0", b"1"]
+        assert _values(partition) == [b"0", b"1", b"2"]
         assert partition.verify().ok
 
 

@@ -1,0 +1,67 @@
+"""What is told about records once their buffer's lock is free: to those who asked to be called back, and to the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import Any
+
+from eventlog.producer.delivery import Callback, Delivery, run_callback
+
+logger = logging.getLogger("eventlog")
+
+
+class Notifications:
+    """Collects under the buffer's lock, and is run without it: who is told may send, flush, or wait for a delivery."""
+
+    __slots__ = ("_callbacks", "_lock", "_messages", "_settled")
+
+    def __init__(self) -> None:
+        self._callbacks: dict[Delivery, list[Callback]] = {}
+        self._settled: deque[list[Delivery]] = deque()  # whose callbacks are still to be run
+        self._messages: deque[tuple[Any, ...]] = deque()  # still to be logged
+        self._lock = threading.Lock()
+
+    def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
+        """Keep the callback for later; False when the outcome is known already."""
+        with self._lock:
+            if delivery.done():
+                return False
+            self._callbacks.setdefault(delivery, []).append(callback)
+            return True
+
+    def settled(self, records: list[Delivery]) -> None:
+        """Note that these records have their outcome."""
+        if self._callbacks:
+            self._settled.append(records)
+
+    def warn(self, *message: Any) -> None:
+        """Log a warning: nobody may ever ask for the deliveries that it is about."""
+        self._messages.append(message)
+
+    def run(self) -> None:
+        """Tell everything that there is to tell."""
+        while self._messages:
+            try:
+                message = self._messages.popleft()
+            except IndexError:
+                break  # another thread was here first
+            logger.warning(*message)
+        while self._settled:
+            try:
+                records = self._settled.popleft()
+            except IndexError:
+                return
+            for record in records:
+                with self._lock:
+                    callbacks = self._callbacks.pop(record, ())
+                for callback in callbacks:
+                    run_callback(record, callback)
+
+    def after_fork(self) -> None:
+        """In a forked child: whoever is to be told is the parent's."""
+        self._lock = threading.Lock()
+        self._callbacks.clear()
+        self._settled.clear()
+        self._messages.clear()
