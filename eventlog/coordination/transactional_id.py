@@ -61,7 +61,7 @@ class TransactionalId:
             name = directory_name(transactional_id)
         except ValueError as error:
             short = transactional_id[:_SHOWN]
-            raise InvalidConfigError(f"transactional_id={short!r} is not possible: {error}", hint="another") from error
+            raise InvalidConfigError(f"transactional_id={short!r} is not possible: {error}", hint="choose another") from error
         self.transactional_id = transactional_id
         self.path = os.path.join(root, TRANSACTIONS, name)
         self._fs = fs

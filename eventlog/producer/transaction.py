@@ -22,12 +22,17 @@ class PendingPart:
     def __init__(self, transaction: Transaction, partition: Partition, stamp: ProducerStamp, codec: int) -> None:
         self.partition = partition
         self.first = stamp
-        self.count = 0
         self.batches: list[EncodedBatch] = []
+        self._encoded = 0  # records in the batches
         self._transaction = transaction
         self._codec = codec
         self._open: list[FullDelivery] = []  # not encoded yet: they follow the batches
         self._sealed: list[FullDelivery] = []
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return self._encoded + len(self._open)
 
     @property
     def next_stamp(self) -> ProducerStamp:
@@ -38,22 +43,23 @@ class PendingPart:
         """Add one record."""
         delivery.home, delivery.index = self, self.count
         self._open.append(delivery)
-        self.count += 1
 
     def add_batches(self, batches: Sequence[EncodedBatch], records: int) -> int:
-        """Add records that were encoded with `next_stamp`, and return the place of the first within this part."""
-        place = self.count
-        self.batches += batches
-        self.count += records
+        """Add records that were encoded with `next_stamp`; return the place of the first within this part."""
+        place = self._encoded
+        self.batches += batches  # from here on without a call, so that no interrupt comes in between
+        self._encoded += records
         return place
 
     def seal(self) -> None:
         """Encode what waits. Raises RecordTooLargeError; nothing has changed then."""
-        if self._open:
-            stamp = self.first.after(self.count - len(self._open))
-            waiting: list[Delivery] = list(self._open)
-            self.batches += encode_records(self.partition, waiting, self._codec, plain=False, stamp=stamp)
-            self._sealed, self._open = self._sealed + self._open, []
+        waiting = self._open
+        if waiting:
+            stamp, count = self.first.after(self._encoded), len(waiting)
+            encoded = encode_records(self.partition, list(waiting), self._codec, plain=False, stamp=stamp)
+            self.batches += encoded  # from here on without a call
+            self._encoded += count
+            self._sealed, self._open = self._sealed + waiting, []
 
     def settle_records(self, outcome: Outcome) -> None:
         """Give each record that was sent by itself its outcome."""

@@ -117,7 +117,7 @@ class TransactionManager:
     def send(self, partition: Partition, delivery: FullDelivery) -> None:
         """Add one record."""
         with self._lock:
-            self._refuse_unless_current()
+            self._refuse_unless_open()
             self._transaction.add(partition, delivery)
 
     def send_many(
@@ -129,9 +129,9 @@ class TransactionManager:
         stamps: Any,
         headers: Any,
     ) -> ManyDelivery:
-        """Add many; ``split`` has their places in the list by partition. All or none."""
+        """Add many; ``split`` has their places in the list by partition."""
         with self._lock:
-            self._refuse_unless_current()
+            self._refuse_unless_open()
             count, encoded = len(values), []
             for number, places in split.items():
                 partition = topic.partitions[number]
@@ -148,7 +148,7 @@ class TransactionManager:
     def send_offsets(self, offsets: object, metadata: object) -> None:
         """Commit offsets of a group with the transaction."""
         with self._lock:
-            self._refuse_unless_current()
+            self._refuse_unless_open()
             if not isinstance(metadata, GroupMetadata):
                 raise InvalidRecordError(
                     f"the group is a {type(metadata).__name__}", hint="give consumer.group_metadata()"
@@ -252,12 +252,7 @@ class TransactionManager:
         """Forget everything that was sent."""
         with self._telling(), self._lock:
             self._refuse_unless(State.OPEN)
-            if self._resolve():
-                self._finish_committed()
-                raise IllegalStateError(
-                    "the transaction was committed, although the commit ended with an error",
-                    hint="its records are there; begin the next one",
-                )
+            self._refuse_committed()
             self._refuse_fenced()
             self._transaction.failed(TransactionAbortedError("the transaction was aborted", hint="nothing was written"))
             self._reset(L.STATUS_ABORTED)
@@ -270,6 +265,15 @@ class TransactionManager:
             yield
         finally:
             transaction.run_callbacks()
+
+    def _refuse_committed(self) -> None:
+        """Raise IllegalStateError when an attempt that ended with an error has committed the transaction after all."""
+        if self._resolve():
+            self._finish_committed()
+            raise IllegalStateError(
+                "the transaction was committed, although the commit ended with an error",
+                hint="its records are there; begin the next one",
+            )
 
     def _resolve(self) -> bool:
         """Tell whether the last attempt to commit this transaction has committed it after all."""
@@ -306,6 +310,10 @@ class TransactionManager:
                 f"the transaction was open for longer than {self._config.transaction_timeout_ms} ms",
                 hint="abort_transaction(), and do it again; a larger transaction_timeout_ms gives it more time",
             )
+
+    def _refuse_unless_open(self) -> None:
+        self._refuse_unless_current()
+        self._refuse_committed()
 
     def _is_in_doubt(self) -> bool:
         return self._attempt is not None and self._attempt.is_committed is not False
