@@ -45,6 +45,8 @@ logger = logging.getLogger("eventlog")
 class TransactionJournal:
     """Writes and finds outcomes. Safe for any number of threads, processes and forks."""
 
+    topic = TRANSACTIONS_TOPIC
+
     def __init__(self, context: LogContext, root: str) -> None:
         self._context = context
         self._directory = os.path.join(root, TOPICS, TRANSACTIONS_TOPIC)

@@ -16,6 +16,8 @@ from eventlog.storage.open_files import OpenFiles
 class Journal(Protocol):
     """Where it is written which transactions were committed. It is a log of its own, which has no transactions."""
 
+    topic: str  # the name of the topic that it is
+
     def end_offset(self) -> int:
         """Return where the next outcome will stand; 0 while there is no journal."""
         ...
@@ -41,6 +43,8 @@ class Journal(Protocol):
 
 class NoJournal:
     """The journal of partitions that have no transactions."""
+
+    topic = ""
 
     def end_offset(self) -> int:
         """Return 0."""
@@ -74,3 +78,7 @@ class LogContext:
     look_for_session: Callable[[], int] = int  # for a reader who was alone: the number, once writers have come
     closed: bool = False
     journal: Journal = attrs.Factory(NoJournal)
+
+    def seen_by(self, topic: str) -> LogContext:
+        """Return what a topic's partitions are given: those of the journal ask nobody, least of all themselves."""
+        return attrs.evolve(self, journal=NoJournal()) if topic == self.journal.topic else self

@@ -46,7 +46,7 @@ class PartitionLog:
         self.topic = topic
         self.partition = partition
         self.config = config
-        self.context = context
+        self.context = context = context.seen_by(topic)
         self.recently_used = True
         # What a search by time has just found, and checked: whoever asked reads there next.
         self.found_by_time: tuple[Segment | None, RecordBatch | None] = None, None
