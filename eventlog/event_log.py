@@ -18,6 +18,7 @@ from eventlog.consumer.consumer import Consumer
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
+from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.errors import (
     ClosedError,
     InvalidConfigError,
@@ -32,6 +33,9 @@ from eventlog.files.mounts import network_file_system
 from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
 from eventlog.monitoring.group_description import GroupDescription
 from eventlog.monitoring.group_monitor import GroupMonitor
+from eventlog.monitoring.transaction_description import TransactionDescription
+from eventlog.monitoring.transaction_monitor import TransactionMonitor
+from eventlog.monitoring.transaction_verification import TransactionsReport, verify_transactions
 from eventlog.producer.linger_thread import join_finishing
 from eventlog.producer.producer import Producer
 from eventlog.storage.context import LogContext
@@ -86,6 +90,7 @@ class EventLog:
         self._coordinator = TransactionCoordinator(self._context, self.path, self._registry, self._offsets)
         self._context.journal = self._coordinator.journal
         self._groups = GroupMonitor(fs, self.path, self._registry, self._offsets, self._context.clock)
+        self._transactions = TransactionMonitor(fs, self.path, self._coordinator.journal, self._context.clock)
         self._closed = False
         self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
         if self._session.is_first and not self.readonly:
@@ -226,6 +231,26 @@ class EventLog:
         self._check_open()
         self._groups.delete(name)
 
+    # --- transactions ---
+
+    def transactions(self) -> list[TransactionDescription]:
+        """Return what each transactional id's producer is doing, sorted by id. Takes no lock and changes nothing."""
+        self._check_open()
+        return self._transactions.describe_all()
+
+    def recent_transactions(self, count: int = 20) -> list[TransactionOutcome]:
+        """Return what became of the last ``count`` transactions that were written, newest last.
+
+        One that its producer aborted has written nothing, and is not among them.
+        """
+        self._check_open()
+        return self._transactions.recent(count)
+
+    def verify_transactions(self) -> TransactionsReport:
+        """Check that what the journal says of each transaction is true of the partitions, beside `Partition.verify`."""
+        self._check_open()
+        return verify_transactions(self._registry, self._coordinator.journal, self._transactions)
+
     # --- closing ---
 
     def flush(self) -> None:
@@ -354,6 +379,7 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
             if not fs.exists(meta):
                 with contextlib.suppress(FileExistsError):
                     fs.mkdir(os.path.join(path, TOPICS))
+                fs.sync_directory(path)  # it must not be missing where the file is that says "here lies a log"
                 write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
                 _sync_entry_of(fs, path)
     finally:

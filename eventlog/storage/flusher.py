@@ -20,7 +20,7 @@ import contextlib
 import errno
 import os
 import threading
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -166,7 +166,8 @@ class Flusher:
 
     def _sync_sealed_segments(self, durable: int, segment_base: int) -> None:
         bases = self._log.segments.bases(segment_base)
-        first = max(0, bisect_right(bases, durable) - 1)
+        # From the segment of the last durable record on: sealed since, it has got an entry in its time index.
+        first = max(0, bisect_left(bases, durable) - 1)
         for base in bases[first:]:
             if base < segment_base:
                 self.sync_sealed(base)
