@@ -166,6 +166,8 @@ class Producer(Transactional):
         number = self._placement.choose(topic, delivery.key, delivery.value, partition)
         if self._transactions is not None:
             self._transactions.send(topic.partitions[number], delivery)
+            if delivery.key is None:
+                self._placement.sent(name, record_bytes(delivery))
             return delivery
         buffer = self._pool.get(topic, number)
         delivery.home = buffer
@@ -273,7 +275,10 @@ class Producer(Transactional):
             keys = [as_bytes(key, "key") for key in serialized(keys, self._serialize_key)]
         split = self._placement.split(found, values, keys, partition)
         if self._transactions is not None:
-            return self._transactions.send_many(found, split, values, keys, stamps, headers)
+            waiting = self._transactions.send_many(found, split, values, keys, stamps, headers)
+            if keys is None:
+                self._placement.sent(topic, sum(len(value or b"") for value in values))
+            return waiting
         encoded = {
             number: found.partitions[number].encode(
                 chosen(values, places, len(values)),

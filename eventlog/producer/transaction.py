@@ -97,7 +97,7 @@ class Transaction:
     @property
     def parts(self) -> list[PendingPart]:
         """The partitions that have records, in the order in which they are locked."""
-        return [self._parts[key] for key in sorted(self._parts)]
+        return [part for _, part in sorted(self._parts.items()) if part.count]  # none where a send was refused
 
     def part(self, partition: Partition) -> PendingPart:
         """Return the part of a partition."""
@@ -166,9 +166,11 @@ class Transaction:
         self._settle(lambda part, place: Outcome(part.partition.topic, part.partition.number, error=error))
 
     def _settle(self, outcome: Callable[[PendingPart, int], Outcome]) -> None:
-        for part in self._parts.values():
+        for part in self.parts:
             part.settle_records(outcome(part, 0))
         for delivery, entries in self._many:
+            if delivery.done():  # an interrupt came between the first time and this one
+                continue
             parts = [Part(outcome(part, place), places, stamps) for part, place, places, stamps in entries]
             last = next(made for made, entry in zip(parts, entries, strict=True) if entry[0] is delivery.home)
             delivery.complete(parts, last)

@@ -305,7 +305,10 @@ class TransactionManager:
 
     def _refuse_unless_current(self) -> None:
         self._refuse_unless(State.OPEN)
-        if self._clock.monotonic() > self._deadline and not self._is_in_doubt():
+        if self._is_in_doubt():
+            return
+        self._refuse_fenced()
+        if self._clock.monotonic() > self._deadline:
             raise TransactionTimeoutError(
                 f"the transaction was open for longer than {self._config.transaction_timeout_ms} ms",
                 hint="abort_transaction(), and do it again; a larger transaction_timeout_ms gives it more time",
