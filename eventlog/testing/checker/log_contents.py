@@ -75,7 +75,8 @@ def aborted_reads(evidence: Evidence) -> Anomalies:
     for partition, there in evidence.partitions.items():
         for value in there.polled.keys() - there.acknowledged.keys() - there.pending.keys():
             if there.failed(value):
-                yield _read(evidence, "aborted-read", partition, value, f"it failed {_by(there.writer[value])}")
+                why = f"it was sent {_by(there.writer[value])}, and that failed"
+                yield _read(evidence, "aborted-read", partition, value, why)
 
 
 def precommitted_reads(evidence: Evidence) -> Anomalies:
@@ -85,15 +86,10 @@ def precommitted_reads(evidence: Evidence) -> Anomalies:
         for value, number in there.polled.items():
             if readings[number].time_ns < visible_from.get(value, -1):
                 began = visible_from[value]
-                when = "which was never called" if began == NEVER else f"which began at {began}"
+                when = "was never called" if began == NEVER else f"began at {began}"
                 what = "commit" if isinstance(there.writer[value], Transaction) else "send"
-                yield _read(
-                    evidence,
-                    "precommitted-read",
-                    partition,
-                    value,
-                    f"{_by(there.writer[value])}, before its {what}, {when}",
-                )
+                why = f"it was sent {_by(there.writer[value])}, whose {what} {when}"
+                yield _read(evidence, "precommitted-read", partition, value, why)
     for reading in evidence.readings:
         if reading.transaction is not None:
             yield from _own_reads(evidence, reading, reading.transaction)
@@ -106,7 +102,7 @@ def _own_reads(evidence: Evidence, reading: Reading, transaction: Transaction) -
             first = evidence.partitions[partition].polled[value]
             visible = evidence.partitions[partition].visible_from.get(value, -1)
             if (partition, value) in sent and evidence.readings[first].time_ns >= visible:  # else it is found above
-                yield _read(evidence, "precommitted-read", partition, value, "by the transaction that sent it")
+                yield _read(evidence, "precommitted-read", partition, value, "it was sent by the same transaction")
 
 
 def _never_polled(evidence: Evidence) -> Iterable[tuple[TopicPartition, PartitionEvidence, Value]]:
@@ -118,9 +114,10 @@ def _never_polled(evidence: Evidence) -> Iterable[tuple[TopicPartition, Partitio
 def _read(evidence: Evidence, name: str, partition: TopicPartition, value: Value, why: str) -> Anomaly:
     there = evidence.partitions[partition]
     reading, offset = evidence.readings[there.polled[value]], there.offset_of[value]
+    processes = tuple(dict.fromkeys((reading.process, *_processes(there, (value,)))))
     return Anomaly(
         name, f"{reading.process} polled {value!r} in {place(partition, offset)}: {why}",
-        partition, (offset,), (value,), (reading.process, *_processes(there, (value,))), reading.time_ns,
+        partition, (offset,), (value,), processes, reading.time_ns,
     )  # fmt: skip
 
 

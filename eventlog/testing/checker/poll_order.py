@@ -49,7 +49,7 @@ def _misplaced(
     if offset < expected:
         name = "nonmonotonic-poll"
         sentence = f"was given offset {offset} where {expected} was due"
-        offsets: tuple[int, ...] = (expected - 1, offset)
+        offsets: tuple[int, ...] = (offset,)
     else:
         missing = evidence.missing_between(partition, expected - 1, offset)
         if not missing:
