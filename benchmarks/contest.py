@@ -14,6 +14,7 @@ from benchmarks.workloads import VALUE_BYTES
 
 Figures = dict[str, float]  # one contestant in one round: "rate", "p50_us", ...
 OURS = "eventlog"
+CONFLUENT = "confluent_kafka"  # the import
 
 
 @attrs.frozen

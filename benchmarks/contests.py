@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.contest import OURS, Contest, Contestant, Goal, figure, ratio
+from benchmarks import exactly_once
+from benchmarks.contest import CONFLUENT, OURS, Contest, Contestant, Goal, figure, ratio
 
-CONFLUENT = "confluent_kafka"
 SLOW = 0.02  # share of the work for a contestant a hundred times slower than the rest
 SLOWEST = 0.005
 MANY_SECONDS = 900.0
@@ -436,4 +436,5 @@ CONTESTS = (
         rounds=3,
         warm_up=False,
     ),
+    *exactly_once.CONTESTS,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks.contest import Contest, Contestant, Figures, Goal
 from benchmarks.results import Results
 
-UNITS = {"ns": "ns", "us": "us", "ms": "ms", "s": "s", "mb": "MB", "percent": "%"}
+UNITS = {"ns": "ns", "us": "us", "ms": "ms", "s": "s", "mb": "MB", "percent": "%", "syncs": "syncs"}
 
 
 def quantity(number: float, unit: str) -> str:

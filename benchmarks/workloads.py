@@ -15,6 +15,7 @@ import attrs
 
 VALUE_BYTES = 100
 PER_CALL = 1_000  # records in one send_many, one transaction, one consume
+PARTITIONS = 4  # that a transaction over several of them writes to; tables, in a database
 
 # Touched before the clock starts: enough for values, indexes, journals and copies of what is written.
 TOUCHED_PER_VALUE = 4
@@ -53,6 +54,9 @@ class Scale:
     rebalance: int = 100
     offsets_start: int = 1_000_000
     group_size: int = 100
+    transaction: int = 1_000_000
+    transaction_disk: int = 200_000
+    idempotence: int = 50_000
 
 
 QUICK = Scale(
@@ -75,6 +79,9 @@ QUICK = Scale(
     rebalance=2,
     offsets_start=5_000,
     group_size=8,
+    transaction=5_000,
+    transaction_disk=4_000,
+    idempotence=500,
 )
 NORMAL = Scale(name="normal")
 FULL = Scale(name="full", open=100_000_000)
@@ -141,6 +148,11 @@ def values(count: int) -> tuple[bytes, ...]:
 def calls(items: Sequence[Any]) -> list[list[Any]]:
     """Cut into the lists that one call or one transaction takes."""
     return [list(items[start : start + PER_CALL]) for start in range(0, len(items), PER_CALL)]
+
+
+def transactions(items: Sequence[Any]) -> list[list[list[Any]]]:
+    """The same, each cut again into what one transaction writes to each partition."""
+    return [[call[number::PARTITIONS] for number in range(PARTITIONS)] for call in calls(items)]
 
 
 def expect(done: int, amount: int) -> None:

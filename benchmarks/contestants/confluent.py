@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, times_us, values
+from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, times_us, transactions, values
 
 TOPIC = "bench"
 FLUSH_SECONDS = 60.0
@@ -70,6 +70,30 @@ def produce_batch(directory: Path, amount: int) -> Iterator[Work]:
             producer.produce_batch(TOPIC, batch, 0)
         return amount - producer.flush(FLUSH_SECONDS)
 
+    yield work
+
+
+@timed
+def transact(directory: Path, amount: int) -> Iterator[Work]:
+    """Transactions of 1,000 by ``produce`` into 4 partitions, which a topic of the mock cluster has."""
+    producer = Producer({**PRODUCER, "transactional.id": TOPIC})
+    producer.init_transactions(FLUSH_SECONDS)
+    all_parts = transactions(values(amount))
+
+    def write(parts: list[list[bytes]]) -> None:
+        send = producer.produce
+        producer.begin_transaction()
+        for number, part in enumerate(parts):
+            for value in part:
+                send(TOPIC, value, None, number)
+        producer.commit_transaction(FLUSH_SECONDS)
+
+    def work() -> int:
+        for parts in all_parts:
+            write(parts)
+        return amount
+
+    write(all_parts[0])  # meets the coordinator
     yield work
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import lmdb
 
-from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, times_us, values
+from benchmarks.workloads import PARTITIONS, PER_CALL, Work, calls, expect, timed, times_us, transactions, values
 
 COMMITTED_KEY = b"bench bench 0"
 MAP_BYTES = 1 << 36  # address space, not disk: room for every workload
@@ -135,3 +135,33 @@ def replace_one(directory: Path, amount: int) -> dict[str, float]:
         with store.begin() as transaction:
             expect(int.from_bytes(transaction.get(COMMITTED_KEY), "big"), amount)
     return figures
+
+
+def _transact(directory: Path, amount: int, **options: Any) -> Iterator[Work]:
+    with _store(directory, max_dbs=PARTITIONS, **options) as store:
+        databases = [store.open_db(b"event %d" % number) for number in range(PARTITIONS)]
+        all_pairs = transactions(_pairs(values(amount)))
+
+        def work() -> int:
+            for parts in all_pairs:
+                with store.begin(write=True) as transaction:
+                    for database, pairs in zip(databases, parts, strict=True):
+                        with transaction.cursor(database) as cursor:
+                            cursor.putmulti(pairs, append=True)
+            return amount
+
+        yield work
+        with store.begin() as transaction:
+            expect(sum(transaction.stat(database)["entries"] for database in databases), amount)
+
+
+@timed
+def transact(directory: Path, amount: int) -> Iterator[Work]:
+    """``putmulti(append=True)`` into 4 databases, 1,000 a transaction, ``sync=False``; pairs built beforehand."""
+    yield from _transact(directory, amount, sync=False)
+
+
+@timed
+def transact_durable(directory: Path, amount: int) -> Iterator[Work]:
+    """The same, synced to the device."""
+    yield from _transact(directory, amount, sync=True)

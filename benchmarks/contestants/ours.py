@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
-from benchmarks.workloads import PER_CALL, VALUE_BYTES, Work, calls, expect, timed, times_us, values
+from benchmarks.workloads import (
+    PARTITIONS,
+    PER_CALL,
+    VALUE_BYTES,
+    Work,
+    calls,
+    expect,
+    timed,
+    times_us,
+    transactions,
+    values,
+)
+from eventlog.files.filesystem import FileSystem
 
 TOPIC, GROUP = "bench", "bench"
 HERE = eventlog.TopicPartition(TOPIC, 0)
@@ -18,14 +30,21 @@ THREADS = 8
 
 
 @contextmanager
-def topic(directory: Path, **config: Any) -> Iterator[tuple[eventlog.EventLog, eventlog.Topic]]:
+def topic(
+    directory: Path, filesystem: FileSystem | None = None, **config: Any
+) -> Iterator[tuple[eventlog.EventLog, eventlog.Topic]]:
     """A fresh log with its one topic."""
-    with eventlog.open(directory / "log") as log:
+    with eventlog.open(directory / "log", filesystem=filesystem) as log:
         yield log, log.create_topic(TOPIC, **config)
 
 
 def end_offset(made: eventlog.Topic) -> int:
     return made.partitions[0].log_end_offset
+
+
+def records(made: eventlog.Topic) -> int:
+    """All that are in the topic, and visible."""
+    return sum(partition.log_end_offset for partition in made.partitions)
 
 
 @contextmanager
@@ -212,3 +231,72 @@ def append_durable_threads(directory: Path, amount: int) -> Iterator[Work]:
 
         yield work
         expect(end_offset(made), sum(map(len, shares)))
+
+
+def send_parts(producer: eventlog.Producer, parts: list[list[bytes]]) -> None:
+    """One ``send_many`` into each partition."""
+    for number, part in enumerate(parts):
+        producer.send_many(TOPIC, part, partition=number)
+
+
+def send_transaction(producer: eventlog.Producer, parts: list[list[bytes]]) -> None:
+    """The same, into all partitions or none."""
+    with producer.transaction():
+        send_parts(producer, parts)
+
+
+def _transact(directory: Path, amount: int, durability: str) -> Iterator[Work]:
+    """The files exist when the clock starts, as a database's tables do: one transaction went before."""
+    with (
+        topic(directory, partitions=PARTITIONS) as (log, made),
+        log.producer(transactional_id=TOPIC, durability=durability) as producer,
+    ):
+        send_transaction(producer, [[b"first"]] * PARTITIONS)
+        all_parts = transactions(values(amount))
+
+        def work() -> int:
+            for parts in all_parts:
+                send_transaction(producer, parts)
+            return amount
+
+        yield work
+        expect(records(made), amount + PARTITIONS)
+
+
+def _send_parts(directory: Path, amount: int, durability: str) -> Iterator[Work]:
+    with topic(directory, partitions=PARTITIONS) as (log, made), log.producer(durability=durability) as producer:
+        send_parts(producer, [[b"first"]] * PARTITIONS)
+        all_parts = transactions(values(amount))
+
+        def work() -> int:
+            for parts in all_parts:
+                send_parts(producer, parts)
+            producer.flush()
+            return amount
+
+        yield work
+        expect(records(made), amount + PARTITIONS)
+
+
+@timed
+def transact(directory: Path, amount: int) -> Iterator[Work]:
+    """Transactions of 1,000, one ``send_many`` into each of 4 partitions, visible to every process when committed."""
+    yield from _transact(directory, amount, "os")
+
+
+@timed
+def transact_durable(directory: Path, amount: int) -> Iterator[Work]:
+    """The same, on the device when committed."""
+    yield from _transact(directory, amount, "disk")
+
+
+@timed
+def send_to_partitions(directory: Path, amount: int) -> Iterator[Work]:
+    """The same calls of ``send_many`` without a transaction."""
+    yield from _send_parts(directory, amount, "os")
+
+
+@timed
+def send_to_partitions_durable(directory: Path, amount: int) -> Iterator[Work]:
+    """The same, each on the device when it returns."""
+    yield from _send_parts(directory, amount, "disk")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
-from benchmarks.workloads import PER_CALL, Work, calls, expect, timed, values
+from benchmarks.workloads import PARTITIONS, PER_CALL, Work, calls, expect, timed, transactions, values
 
 
 @contextmanager
@@ -96,3 +96,36 @@ def insert_one(directory: Path, amount: int) -> Iterator[Work]:
 def insert_durable(directory: Path, amount: int) -> Iterator[Work]:
     """One ``put`` each, ``sync=True``."""
     yield from _insert(directory, amount, sync=True)
+
+
+def _transact(directory: Path, amount: int, sync: bool) -> Iterator[Work]:
+    with _store(directory, sync) as store:
+        families = [f"event {number}" for number in range(PARTITIONS)]
+        for family in families:
+            store.create_column_family(family, Options(raw_mode=True))
+        handles = [store.get_column_family_handle(family) for family in families]
+        all_pairs = transactions(_pairs(values(amount)))
+
+        def work() -> int:
+            for parts in all_pairs:
+                batch = WriteBatch(raw_mode=True)
+                for handle, pairs in zip(handles, parts, strict=True):
+                    for key, value in pairs:
+                        batch.put(key, value, handle)
+                store.write(batch)
+            return amount
+
+        yield work
+        expect(sum(_count(store.get_column_family(family)) for family in families), amount)
+
+
+@timed
+def transact(directory: Path, amount: int) -> Iterator[Work]:
+    """``WriteBatch`` of 1,000 into 4 column families, write-ahead log on, not synced; pairs built beforehand."""
+    yield from _transact(directory, amount, sync=False)
+
+
+@timed
+def transact_durable(directory: Path, amount: int) -> Iterator[Work]:
+    """The same, ``sync=True``."""
+    yield from _transact(directory, amount, sync=True)

@@ -7,15 +7,14 @@ one process, and read the same records by turns.
 from __future__ import annotations
 
 import statistics
-import time
 from pathlib import Path
 
 import eventlog
 from benchmarks.contestants.ours import HERE, WAIT_SECONDS, member, poll_one, reader, topic, write
+from benchmarks.probes import by_turns
 from benchmarks.workloads import expect
 
 PASSES = 30
-UNCOUNTED = 2
 
 
 def side_by_side(directory: Path, amount: int) -> dict[str, float]:
@@ -30,26 +29,16 @@ def side_by_side(directory: Path, amount: int) -> dict[str, float]:
             poll_one(in_group)  # joins
             poll_one(alone)
             in_group.commit()
-            taken = _passes({"group": in_group, "alone": alone}, amount)
-    return {f"{name}_ns": statistics.median(times[UNCOUNTED:]) for name, times in taken.items()}
+            taken = by_turns.passes_ns(
+                lambda: _read(in_group, amount), lambda: _read(alone, amount), amount, passes=PASSES
+            )
+    group_ns, alone_ns = (statistics.median(column) for column in zip(*taken, strict=True))
+    return {"group_ns": group_ns, "alone_ns": alone_ns}
 
 
-def _passes(consumers: dict[str, eventlog.Consumer], amount: int) -> dict[str, list[float]]:
-    taken: dict[str, list[float]] = {name: [] for name in consumers}
-    turns = list(consumers)
-    for _ in range(UNCOUNTED + PASSES):
-        for name in turns:
-            taken[name].append(_pass_ns(consumers[name], amount))
-        turns.reverse()  # who comes second finds the records in the processor's caches
-    return taken
-
-
-def _pass_ns(consumer: eventlog.Consumer, amount: int) -> float:
+def _read(consumer: eventlog.Consumer, amount: int) -> None:
     consumer.seek(HERE, 1)
     done = 0
-    start = time.perf_counter_ns()
     while done < amount and (records := consumer.poll(WAIT_SECONDS)):
         done += len([record.value for record in records])
-    taken = time.perf_counter_ns() - start
     expect(done, amount)
-    return taken / amount
