@@ -7,7 +7,7 @@ The floors, lowest first; a file imports only from floors below its own, or from
 2. ``format``: the only code that knows bytes
 3. ``storage``: one partition's files, crash by crash
 5. ``topics``: topics and partitions by name
-6. ``coordination``: groups: who reads what, and how far they have come
+6. ``coordination``: groups: who reads what, and how far they have come; transactions: what was committed
 7. ``producer  consumer``
 8. ``monitoring  aio  event_log``: ties the floors together
 9. ``cli``: parses, calls, prints
@@ -26,6 +26,7 @@ from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig
 from eventlog.consumer.consumer import Consumer
 from eventlog.consumer.rebalance_listener import RebalanceListener
 from eventlog.coordination.assignors.assignor import Assignor, MemberSubscription
+from eventlog.coordination.transaction_records import TransactionOutcome, TransactionPart
 from eventlog.errors import (
     BufferExhaustedError,
     ClosedError,
@@ -79,6 +80,8 @@ from eventlog.model import (
     TopicPartition,
 )
 from eventlog.monitoring.group_description import GroupDescription, MemberDescription, PartitionLag
+from eventlog.monitoring.transaction_description import TransactionDescription
+from eventlog.monitoring.transaction_verification import TransactionsReport
 from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.producer import Producer
 from eventlog.serializers import AvroDeserializer, AvroSerializer
@@ -156,7 +159,11 @@ __all__ = [
     "TopicExistsError",
     "TopicPartition",
     "TransactionAbortedError",
+    "TransactionDescription",
+    "TransactionOutcome",
+    "TransactionPart",
     "TransactionTimeoutError",
+    "TransactionsReport",
     "UnknownGroupError",
     "UnknownPartitionError",
     "UnknownTopicError",

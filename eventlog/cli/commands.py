@@ -10,6 +10,7 @@ from eventlog.cli.group import QuietGroup
 from eventlog.cli.groups import group, groups
 from eventlog.cli.produce import produce
 from eventlog.cli.topics import topics
+from eventlog.cli.transactions import transactions
 from eventlog.cli.verify import verify
 
 
@@ -19,5 +20,5 @@ def commands() -> None:
     """Write events to a log in a directory, and read them back."""
 
 
-for _command in (produce, consume, topics, groups, group, verify):
+for _command in (produce, consume, topics, groups, group, transactions, verify):
     commands.add_command(_command)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from eventlog.cli.group import open_existing
+from eventlog.cli.table import print_table, text
 from eventlog.coordination.group_state import by_topic
 from eventlog.errors import UnknownGroupError
 from eventlog.monitoring.group_description import GroupDescription, MemberDescription
@@ -36,7 +36,7 @@ def groups(directory: str, form: str) -> None:
         [one.group, one.state, *map(str, (_living(one), len(one.partitions), one.total_lag, one.records_lag_max))]
         for one in found
     ]
-    _print_table(["group", "state", "members", "partitions", "lag", "lag-max"], rows)
+    print_table(["group", "state", "members", "partitions", "lag", "lag-max"], rows)
 
 
 @click.command()
@@ -121,18 +121,18 @@ def _print_group(found: GroupDescription) -> None:
     click.echo()
     members = [
         [
-            member.member_id, member.client_id or "-", member.host or "-", _text(member.pid),
+            member.member_id, member.client_id or "-", member.host or "-", text(member.pid),
             "yes" if member.is_alive else "no", _seconds(member.last_poll_ms_ago), _partitions(member),
         ]
         for member in found.members
     ]  # fmt: skip
-    _print_table(["member", "client", "host", "process", "alive", "last-poll-s", "assignment"], members)
+    print_table(["member", "client", "host", "process", "alive", "last-poll-s", "assignment"], members)
     click.echo()
     lags = [
-        [one.topic, *map(_text, (one.partition, one.current_offset, one.log_end_offset, one.lag, one.member_id))]
+        [one.topic, *map(text, (one.partition, one.current_offset, one.log_end_offset, one.lag, one.member_id))]
         for one in found.partitions
     ]
-    _print_table(["topic", "partition", "current-offset", "log-end-offset", "lag", "member"], lags)
+    print_table(["topic", "partition", "current-offset", "log-end-offset", "lag", "member"], lags)
 
 
 def _partitions(member: MemberDescription) -> str:
@@ -141,25 +141,5 @@ def _partitions(member: MemberDescription) -> str:
     return ";".join(f"{topic}:{','.join(map(str, numbers))}" for topic, numbers in topics) or "-"
 
 
-def _text(value: int | str | None) -> str:
-    return "-" if value is None else str(value)
-
-
 def _seconds(milliseconds: int | None) -> str:
     return "-" if milliseconds is None else f"{milliseconds / 1000:.1f}"
-
-
-def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    numeric = [all(_is_number(row[place]) for row in rows) for place in range(len(heading))]
-    for row in [heading, *rows]:
-        cells = [
-            f"{cell:>{width}}" if right else f"{cell:{width}}"
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ]
-        click.echo("  ".join(cells).rstrip())
-
-
-def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.replace(".", "", 1).isdigit()

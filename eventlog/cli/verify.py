@@ -12,6 +12,7 @@ from eventlog.cli.group import open_existing
 from eventlog.cli.messages import message, topic_trouble
 from eventlog.errors import EventLogError
 from eventlog.event_log import EventLog
+from eventlog.monitoring.transaction_verification import TransactionsReport
 from eventlog.storage.recovery import RecoveryReport
 from eventlog.storage.scan import DamagedRange
 from eventlog.topics.partition import Partition
@@ -22,14 +23,17 @@ from eventlog.topics.partition import Partition
 def verify(directory: str) -> None:
     """Check every byte, and change none.
 
-    Exits with status 1 when a batch, an index or a control page is damaged. Nothing is created, changed or repaired:
+    Exits with status 1 when a batch, an index or a control page is damaged, or when the journal of transactions says
+    something that is not true of the partitions. Nothing is created, changed or repaired:
     what the next opening would recover or make anew, such as a missing index, is reported as a note.
     """
     logging.getLogger("eventlog").addHandler(logging.NullHandler())  # what recovery has to say is in the report
-    findings = 0
     with open_existing(directory, readonly=True) as log:
+        report = log.verify_transactions()  # first: the partitions are closed one after the other below
+        findings = 0
         for name in log.topics(include_internal=True):
             findings += _verify_topic(log, name)
+        findings += _print_transactions(report)
     if findings:
         raise click.ClickException(f"{findings} {'finding' if findings == 1 else 'findings'}; see above")
     click.echo("nothing is damaged")
@@ -68,6 +72,16 @@ def _verify_partition(partition: Partition) -> int:
     for note in [*_notes(recovery), *map(_note_of_missing, missing)]:
         click.echo(f"  note: {note}")
     return _print_findings("", findings)
+
+
+def _print_transactions(report: TransactionsReport) -> int:
+    """Print what was found in the journal, if there is anything to tell."""
+    if report.outcomes or report.problems or report.notes:
+        state = "good" if report.ok else "damaged"
+        click.echo(f"transactions: {report.outcomes} outcomes, {report.committed} committed: {state}")
+    for note in report.notes:
+        click.echo(f"  note: {note}")
+    return _print_findings("", list(report.problems))
 
 
 def _damage(ranges: dict[DamagedRange, None]) -> Iterator[str]:
