@@ -1,0 +1,58 @@
+"""Damages the tail of partitions while no process has the log open: bytes that no writer finished."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from crc32c import crc32c
+
+from eventlog.format import layouts as L
+
+_LEAST, _MOST = 20, 300  # bytes; the first few of a batch are zeros, which would be no damage
+
+
+def damage_tails(log_path: Path, rng: random.Random) -> int:
+    """Put a torn write behind the last batch of some partitions; return of how many."""
+    segments = [_last_segment(path.parent) for path in sorted(log_path.glob("topics/*/*/head"))]
+    chosen = rng.sample(segments, rng.randrange(1, len(segments) + 1)) if segments else []
+    for segment in chosen:
+        _damage(segment, rng)
+    return len(chosen)
+
+
+def _last_segment(directory: Path) -> Path:
+    return max(directory.glob("*.log"))
+
+
+def _damage(segment: Path, rng: random.Random) -> None:
+    """Write half a batch that looks as if it came next, or bytes without any sense."""
+    content = segment.read_bytes()
+    last, end = _last_batch(content)
+    torn = rng.randbytes(rng.randrange(_LEAST, _MOST))
+    if last and rng.random() < 0.5:
+        base, length, *rest = L.PREFIX.unpack_from(last)
+        count = L.HEADER.unpack_from(last)[-2]
+        torn = L.PREFIX.pack(base + count, length, *rest) + last[L.PREFIX.size :]
+        torn = torn[
+            : rng.randrange(_LEAST, len(torn) // 2)
+        ]  # without its end, which may be zeros: then it would be whole
+    fd = os.open(segment, os.O_WRONLY)
+    try:
+        os.pwrite(fd, torn, end)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _last_batch(content: bytes) -> tuple[bytes, int]:
+    """Return the last whole batch, if any, and the position behind it; what lies there is zeros or nothing."""
+    last, position = b"", 0
+    while position + L.HEADER_BYTES <= len(content):
+        _, length, _, magic, checksum = L.PREFIX.unpack_from(content, position)
+        end = position + L.LENGTH_START + length
+        if magic != L.MAGIC or length <= 0 or crc32c(content[position + L.CRC_START : end]) != checksum:
+            break
+        last, position = content[position:end], end
+    return last, position

@@ -1,0 +1,79 @@
+"""Runs the soak with a worker, or a file system, that does not do what it should.
+
+Run as ``python defective.py DEFECT ARGUMENTS-OF-THE-SOAK...``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Mapping
+
+import eventlog
+from eventlog.model import Record, RecordMetadata, TopicPartition
+from eventlog.testing.soak.assignment_notes import AssignmentNotes
+from eventlog.testing.soak.command import main
+from eventlog.testing.soak.failing_filesystem import FailingFileSystem
+from eventlog.testing.soak.group_reader import GroupReader
+from eventlog.testing.soak.plain_producer import PlainProducer
+from eventlog.testing.soak.worker import Worker
+
+
+class Forgetful(PlainProducer):
+    """Takes a record for written that it never sent."""
+
+    def deliver(self, place: TopicPartition, names: list[str]) -> list[RecordMetadata | BaseException]:
+        found = super().deliver(place, names[:-1] or names)
+        last = found[-1]
+        if len(found) < len(names):
+            found.append(last._replace(offset=last.offset + 1) if isinstance(last, RecordMetadata) else last)
+        return found
+
+
+class Repetitive(PlainProducer):
+    """Sends everything twice, as one that tries again without asking whether the first time went well."""
+
+    def deliver(self, place: TopicPartition, names: list[str]) -> list[RecordMetadata | BaseException]:
+        super().deliver(place, names)
+        return super().deliver(place, names)
+
+
+class Careless(GroupReader):
+    """Drops a record now and then."""
+
+    def poll(self, consumer: eventlog.Consumer, notes: AssignmentNotes, timeout: float, count: int) -> list[Record]:
+        records = super().poll(consumer, notes, timeout, count)
+        return records[1:] if self.chance(0.2) else records
+
+
+class Impatient(GroupReader):
+    """Dies of an error that it should not meet."""
+
+    def step(self) -> None:
+        raise RuntimeError("enough")
+
+
+class ForgetfulDisk(FailingFileSystem):
+    """Says that it has synced segments, and has not."""
+
+    def sync(self, fd: int) -> None:  # type: ignore[override]
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:  # only segments are not open for writing
+            super().sync(fd)
+
+
+SIMPLE: Mapping[str, type[Worker]] = {"plain": PlainProducer, "reader": GroupReader}
+DEFECTS: Mapping[str, Mapping[str, type[Worker]]] = {
+    "none": SIMPLE,
+    "loses": {**SIMPLE, "other": Forgetful},
+    "repeats": {**SIMPLE, "other": Repetitive},
+    "skips": {**SIMPLE, "reader": Careless},
+    "dies": {**SIMPLE, "reader": Impatient},
+    "syncs nothing": SIMPLE,
+}
+
+if __name__ == "__main__":
+    defect, *arguments = sys.argv[1:]
+    if defect == "syncs nothing":
+        Worker.filesystem = ForgetfulDisk
+    sys.exit(main(arguments, roles=DEFECTS[defect]))
