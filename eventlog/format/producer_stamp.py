@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from eventlog.format.layouts import ATTRIBUTE_TRANSACTIONAL, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE
@@ -24,7 +25,8 @@ class ProducerStamp(NamedTuple):
 
     def after(self, records: int) -> ProducerStamp:
         """Return the stamp of the batch that follows so many records."""
-        return self._replace(sequence=sequence_after(self.sequence, records))
+        producer_id, epoch, sequence, is_transactional = self
+        return _new_stamp((producer_id, epoch, (sequence + records) & _SEQUENCES, is_transactional))
 
     @property
     def attributes(self) -> int:
@@ -32,6 +34,7 @@ class ProducerStamp(NamedTuple):
         return ATTRIBUTE_TRANSACTIONAL if self.is_transactional else 0
 
 
+_new_stamp = partial(tuple.__new__, ProducerStamp)  # without the cost of a Python-level constructor: once a batch
 NO_STAMP = ProducerStamp(NO_PRODUCER_ID, NO_PRODUCER_EPOCH, NO_SEQUENCE)
 
 

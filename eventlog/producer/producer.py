@@ -348,7 +348,9 @@ class Producer(Transactional):
     def __del__(self) -> None:
         # The cycle collector may run this in the middle of an append, whose locks this very thread holds.
         with contextlib.suppress(AttributeError):  # not even made
-            if not self._closed and self._linger is not None:  # without a thread nothing waits
+            if self._linger is None:
+                self._pool.forget()  # without a thread nothing waits
+            elif not self._closed:
                 self._linger.finish(self._pool)
 
     def __repr__(self) -> str:

@@ -78,7 +78,7 @@ class LogEnd:
         self._page = log.head.page
         self._tail = Tail(log.head.end_state(), config.index_interval_bytes)
         self._last_slot = SLOT_BYTES[0]  # where the end was published last
-        self._sequences: ProducerSequences | None = None  # until an idempotent producer appends
+        self._sequences = ProducerSequences(log)
 
     # --- closing ---
 
@@ -116,7 +116,7 @@ class LogEnd:
     def after_fork(self) -> None:
         """In a forked child: start with a free lock, own descriptors and an own identity."""
         self._mutex = threading.Lock()
-        self._sequences = None  # the producers that it knows are the parent's
+        self._sequences = ProducerSequences(self._log)  # the producers that it knew are the parent's
         self._release()
 
     # --- taking over ---
@@ -274,8 +274,7 @@ class LogEnd:
             except OSError as error:
                 raise self._log.flusher.failure(error, self.poison_locked) from error
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
-        if self._sequences is not None:
-            self._sequences.sealed(tail.end_offset)
+        self._sequences.sealed(tail.end_offset)
         tail.begin_segment()
         self._open_active(tail.segment_base, create=True)
 

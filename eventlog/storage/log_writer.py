@@ -31,7 +31,6 @@ from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
 from eventlog.storage.log_end import NOBODY, OTHER_SLOT, LogEnd, add_all
-from eventlog.storage.producer_sequences import ProducerSequences
 
 _flock = fcntl.flock
 _EXCLUSIVE, _UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_UN
@@ -75,7 +74,7 @@ class LogWriter(LogEnd):
         several = batches if len(batches) > 1 else None
         if stamp is None:
             return self.append_batch(batches[0], durability, several)
-        records = sum(batch.records for batch in batches)
+        records = batches[0].records if several is None else sum(batch.records for batch in batches)
         try:
             return self.append_batch(batches[0], durability, several, (stamp, records, is_own))
         except _RepeatedError as repeated:
@@ -86,8 +85,7 @@ class LogWriter(LogEnd):
 
     def forget_producer(self, producer_id: int) -> None:
         """Note that a producer of this process ends, whose id it made."""
-        if self._sequences is not None:
-            self._sequences.forget(producer_id)
+        self._sequences.forget(producer_id)
 
     def append_batch(  # noqa: C901, PLR0915  # see the comment on its shape below
         self,
@@ -120,7 +118,9 @@ class LogWriter(LogEnd):
                         several = self.stamped(several or [EncodedBatch(*fields)])
                     self._log.recently_used = True
                     if stamped is not None:
-                        self._admit(*stamped)
+                        earlier = self._sequences.admit(*stamped, tail.end_offset)
+                        if earlier is not None:
+                            raise _RepeatedError(earlier)
                     base, position = tail.end_offset, tail.position
                     if several is None:
                         parts, checksum, size, count, timestamp = fields
@@ -160,7 +160,7 @@ class LogWriter(LogEnd):
                     )  # fmt: skip
                     words[_END] = published = end  # no interrupt comes between the two
                     if stamped is not None:
-                        self._sequences.note()  # type: ignore[union-attr]
+                        self._sequences.published = end
                 except BaseException:
                     self._token = NOBODY  # the next append looks at the head again, and tidies up
                     if base >= 0:
@@ -177,13 +177,6 @@ class LogWriter(LogEnd):
         except BaseException as error:
             self._explain(error, base, published, timestamp)
             raise
-
-    def _admit(self, stamp: ProducerStamp, records: int, is_own: bool) -> None:
-        if self._sequences is None:
-            self._sequences = ProducerSequences(self._log)
-        earlier = self._sequences.admit(stamp, records, self._tail.end_offset, is_own=is_own)
-        if earlier is not None:
-            raise _RepeatedError(earlier)
 
     def _acknowledged(self, base: int, end: int, timestamp: int, durability: str | None) -> AppendResult:
         """Acknowledge records that were written before: by now they may have to be flushed."""

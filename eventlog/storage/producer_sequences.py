@@ -1,8 +1,9 @@
 """The producers of a partition in the hands of its writer: which appends are new, and which are repeated ones.
 
-All of it happens under the partition's locks, within an append: `admit` before anything is written, `note` once it is
-published. An interrupt or a failure in between leaves the note open; the next append looks whether that batch is in the
-log. So a batch counts as written exactly if it was published, wherever an append may end.
+All of it happens under the partition's locks, within an append: `admit` before anything is written, and a store of the
+published end behind it. The next `admit` notes what was admitted before, if it was published; without that store, after
+an interrupt or a failure, it looks whether the batch is in the log. So a batch counts as written exactly if it was
+published, wherever an append may end.
 
 A producer id that this process has made itself is nobody else's: all of its batches pass by here, and nothing needs to
 be read. For any other id the table must be complete: it is read from the newest snapshot and the headers of what
@@ -33,56 +34,51 @@ _MANY_PRODUCERS = 1000  # from here on, a table that doubles is searched for pro
 
 
 class ProducerSequences:
-    """Tells repeated batches from new ones. Made when the first producer with an id appends here."""
+    """Tells repeated batches from new ones."""
 
-    __slots__ = ("_admitted", "_asked", "_complete_until", "_log", "_many", "_table")
+    __slots__ = ("_admitted", "_asked", "_complete_until", "_ended", "_log", "_many", "_table", "_time", "published")
 
     def __init__(self, log: PartitionLog) -> None:
         self._log = log
+        self._time = log.context.clock.time
         self._table = ProducerTable(log.topic, log.partition)
         # Before this offset the table holds every producer; None: it holds only those of this process.
         self._complete_until: int | None = None
         self._asked = False  # for a producer of elsewhere, since a segment was last sealed
         self._admitted: tuple[ProducerStamp, int, int] | None = None  # stamp, records, offset: not noted yet
+        self.published = -1  # the log end offset that the last append of a producer published
+        self._ended: list[int] = []  # producers of this process that send no more
         self._many = _MANY_PRODUCERS
 
-    def admit(self, stamp: ProducerStamp, records: int, end_offset: int, *, is_own: bool) -> AppendResult | None:
+    def admit(self, stamp: ProducerStamp, records: int, is_own: bool, end_offset: int) -> AppendResult | None:
         """Return where the records were written before; None when they are new, and are to be written at the end.
 
         Raises OutOfOrderSequenceError and ProducerFencedError, see `ProducerTable.find`.
         """
         if self._admitted is not None:
-            self._settle(*self._admitted, end_offset)
+            before, count, offset = self._admitted
+            if self.published == offset + count or self._is_published(before, offset, end_offset):
+                self._table.add(before, count, offset)
+                if self._complete_until == offset:
+                    self._complete_until = offset + count
+            self._admitted = None
+        if self._ended:
+            self._forget_ended()
         if not is_own:
             self._learn(end_offset)
-        offset = self._table.find(stamp, records)
-        if offset is not None:
-            return self._earlier(stamp, records, offset)
+        earlier = self._table.find(stamp, records)
+        if earlier is not None:
+            return self._earlier(stamp, records, earlier)
         self._admitted = stamp, records, end_offset
+        if len(self._table.states) > self._many:
+            self._forget_unused()
+            self._many = max(_MANY_PRODUCERS, 2 * len(self._table.states))
         return None
 
-    def note(self) -> None:
-        """Note that the records that were admitted last were published."""
-        assert self._admitted is not None
-        stamp, records, offset = self._admitted
-        self._add(stamp, records, offset)
-        if self._complete_until == offset:
-            self._complete_until = offset + records
-        self._admitted = None
-
-    def _add(self, stamp: ProducerStamp, records: int, offset: int) -> None:
-        now_ms = self._now_ms()
-        self._table.add(stamp, records, offset, now_ms)
-        if len(self._table) > self._many:
-            self._table.forget_unused(now_ms - _EXPIRATION_MS)
-            self._many = max(_MANY_PRODUCERS, 2 * len(self._table))
-
-    def _settle(self, stamp: ProducerStamp, records: int, offset: int, end_offset: int) -> None:
-        """An append ended before its note: see whether its records were published."""
+    def _is_published(self, stamp: ProducerStamp, offset: int, end_offset: int) -> bool:
+        """An append did not come to its end: see whether its records were published."""
         batch = self._batch_at(offset) if offset < end_offset else None
-        if batch is not None and _is_of(batch, stamp):
-            self._add(stamp, records, offset)
-        self._admitted = None
+        return batch is not None and _is_of(batch, stamp)
 
     def _earlier(self, stamp: ProducerStamp, records: int, offset: int) -> AppendResult:
         """Return where repeated records lie, with the time that the log has for them, if it can be read."""
@@ -97,9 +93,15 @@ class ProducerSequences:
             return None
 
     def forget(self, producer_id: int) -> None:
-        """A producer of this process ends. A complete table keeps it, for others who may have learned of its id."""
-        if self._complete_until is None:
-            self._table.forget(producer_id)
+        """A producer of this process ends. Takes no lock: the next append sees to it."""
+        self._ended.append(producer_id)
+
+    def _forget_ended(self) -> None:
+        """Forget those that ended. A complete table keeps them, for others who may have learned of their ids."""
+        while self._ended:
+            producer_id = self._ended.pop()
+            if self._complete_until is None:
+                self._table.forget(producer_id)
 
     # --- producers of elsewhere ---
 
@@ -114,7 +116,7 @@ class ProducerSequences:
             count += 1
             self._note_read(batch)
         if self._complete_until is None:
-            self._table.forget_unused(self._now_ms() - _EXPIRATION_MS)
+            self._forget_unused()
         self._complete_until = end_offset
         if count > _MANY_BATCHES:
             self._write_snapshot(end_offset)
@@ -130,7 +132,7 @@ class ProducerSequences:
         own = list(self._table.items())
         table, offset = self._newest_snapshot()
         for producer_id, state in own:  # what passed by here is known best
-            table.put(producer_id, state)
+            table.states[producer_id] = state
         self._table = table
         return max(offset, self._first_that_matters())
 
@@ -192,12 +194,16 @@ class ProducerSequences:
 
     def _write_snapshot(self, end_offset: int) -> None:
         log = self._log
-        self._table.forget_unused(self._now_ms() - _EXPIRATION_MS)
+        self._forget_unused()
         with contextlib.suppress(OSError):  # whoever misses it reads the headers
             write_snapshot(log.context.fs, log.directory, self._table, end_offset, self._last_before(end_offset))
 
+    def _forget_unused(self) -> None:
+        now_ms = self._now_ms()
+        self._table.forget_unused(now_ms - _EXPIRATION_MS, now_ms)
+
     def _now_ms(self) -> int:
-        return int(self._log.context.clock.time() * 1000)
+        return int(self._time() * 1000)
 
 
 def _is_of(batch: RecordBatch, stamp: ProducerStamp) -> bool:

@@ -57,7 +57,7 @@ def parse_snapshot(raw: bytes, table: ProducerTable) -> tuple[int, LastBatch]:
         position += L.PRODUCER_STATE.size
         end = position + runs * L.PRODUCER_RUN.size
         found = tuple(Run(*run) for run in L.PRODUCER_RUN.iter_unpack(raw[position:end]))
-        table.put(producer_id, ProducerState(epoch, used_ms, found))
+        table.states[producer_id] = ProducerState(epoch, used_ms, found)
         position = end
     return offset, LastBatch(last_checksum, last_base)
 

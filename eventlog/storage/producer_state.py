@@ -9,6 +9,7 @@ came between. A repeated attempt is found however it is cut into batches, and mo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from eventlog.errors import OutOfOrderSequenceError, ProducerFencedError
@@ -17,6 +18,7 @@ from eventlog.format.producer_stamp import ProducerStamp, records_between, seque
 _RUNS = 5  # Kafka's ProducerStateEntry.NUM_BATCHES_TO_RETAIN
 # All runs together must stay below the 2**31 sequence numbers there are: one number never stands for two records.
 _LONGEST_RUN = 2**27
+JUST_NOW = 2**63 - 1  # since someone last asked for the time: an append has no time to do so
 
 
 class Run(NamedTuple):
@@ -28,7 +30,7 @@ class Run(NamedTuple):
 
 
 class ProducerState(NamedTuple):
-    """A producer's current epoch, when it was last heard of (milliseconds), and its last runs, oldest first."""
+    """A producer's current epoch, when it was last heard of (milliseconds, or `JUST_NOW`), its last runs in order."""
 
     epoch: int
     used_ms: int
@@ -39,10 +41,10 @@ class ProducerState(NamedTuple):
         """The sequence number that its next record has."""
         return sequence_after(self.runs[-1].first_sequence, self.runs[-1].records)
 
-    @property
-    def end_offset(self) -> int:
-        """The offset behind its last record."""
-        return self.runs[-1].base_offset + self.runs[-1].records
+
+# Without the cost of a Python-level constructor: once a batch.
+_new_run = partial(tuple.__new__, Run)
+_new_state = partial(tuple.__new__, ProducerState)
 
 
 class ProducerTable:
@@ -51,31 +53,22 @@ class ProducerTable:
     def __init__(self, topic: str, partition: int) -> None:
         self._topic = topic
         self._partition = partition
-        self._states: dict[int, ProducerState] = {}
-
-    def __len__(self) -> int:
-        return len(self._states)
+        self.states: dict[int, ProducerState] = {}  # by producer id
 
     def items(self) -> Iterator[tuple[int, ProducerState]]:
         """Return the producers' ids and states, as they are now."""
-        return iter(list(self._states.items()))
-
-    def get(self, producer_id: int) -> ProducerState | None:
-        """Return what is known of a producer."""
-        return self._states.get(producer_id)
-
-    def put(self, producer_id: int, state: ProducerState) -> None:
-        """Set what is known of a producer."""
-        self._states[producer_id] = state
+        return iter(list(self.states.items()))
 
     def forget(self, producer_id: int) -> None:
         """Forget a producer that sends no more."""
-        self._states.pop(producer_id, None)
+        self.states.pop(producer_id, None)
 
-    def forget_unused(self, since_ms: int) -> None:
+    def forget_unused(self, since_ms: int, now_ms: int) -> None:
         """Forget the producers that were last heard of before ``since_ms``."""
         for producer_id, state in self.items():
-            if state.used_ms < since_ms:
+            if state.used_ms == JUST_NOW:
+                self.states[producer_id] = state._replace(used_ms=now_ms)
+            elif state.used_ms < since_ms:
                 self.forget(producer_id)
 
     def find(self, stamp: ProducerStamp, count: int) -> int | None:
@@ -86,7 +79,7 @@ class ProducerTable:
         before these are missing, and when these are older than what is remembered: so does Kafka, which cannot tell
         one from the other.
         """
-        state = self._states.get(stamp.producer_id)
+        state = self.states.get(stamp.producer_id)
         if state is None:
             return None
         if stamp.epoch == state.epoch:
@@ -117,32 +110,33 @@ class ProducerTable:
             hint="records before it are missing, or it was written long ago: begin a new epoch",
         )  # fmt: skip
 
-    def add(self, stamp: ProducerStamp, count: int, base_offset: int, now_ms: int) -> None:
+    def add(self, stamp: ProducerStamp, records: int, base_offset: int, used_ms: int = JUST_NOW) -> None:
         """Note records that were written. Harmless when they were noted before."""
-        producer_id, epoch, sequence = stamp[:3]
-        state = self._states.get(producer_id)
-        fresh = Run(sequence, count, base_offset)
+        producer_id, epoch, sequence, _ = stamp
+        run = _new_run((sequence, records, base_offset))
+        state = self.states.get(producer_id)
         if state is None or epoch > state.epoch:
-            self._states[producer_id] = ProducerState(epoch, now_ms, (fresh,))
-        elif epoch == state.epoch and base_offset >= state.end_offset:
-            self._states[producer_id] = ProducerState(epoch, max(now_ms, state.used_ms), _with(state.runs, fresh))
+            self.states[producer_id] = ProducerState(epoch, used_ms, (run,))
+        elif epoch == state.epoch:
+            runs = state.runs
+            first, count, base = runs[-1]
+            if base_offset < base + count:
+                return
+            if (
+                base_offset == base + count
+                and sequence == sequence_after(first, count)
+                and count + records <= _LONGEST_RUN
+            ):
+                runs = (*runs[:-1], _new_run((first, count + records, base)))
+            else:
+                runs = (*runs[1 - _RUNS :], run)
+            self.states[producer_id] = _new_state((epoch, used_ms, runs))
 
     def check(self) -> None:
         """Assert that every state is whole."""
-        for state in self._states.values():
+        for state in self.states.values():
             assert 0 < len(state.runs) <= _RUNS
             for run, later in zip(state.runs, state.runs[1:], strict=False):
                 assert run.base_offset + run.records <= later.base_offset
             for run in state.runs:
                 assert run.records > 0 <= run.first_sequence < 2**31
-
-
-def _with(runs: tuple[Run, ...], fresh: Run) -> tuple[Run, ...]:
-    first, count, base = runs[-1]
-    if (
-        base + count == fresh.base_offset
-        and sequence_after(first, count) == fresh.first_sequence
-        and count + fresh.records <= _LONGEST_RUN
-    ):
-        return (*runs[:-1], Run(first, count + fresh.records, base))
-    return (*runs[1 - _RUNS :], fresh)

@@ -16,6 +16,7 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.format.filenames import producer_snapshot_offset
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
+from eventlog.storage.producer_sequences import ProducerSequences
 
 RunPython = Callable[..., Any]
 FIRST = ProducerStamp(41, 0, 0)
@@ -98,7 +99,7 @@ def test_the_sequence_wraps_within_an_append(partition: eventlog.Partition) -> N
     stamp = ProducerStamp(41, 0, 2**31 - 2)
     write(partition, stamp, [b"a", b"b", b"c"])
     write(partition, ProducerStamp(41, 0, 1), [b"d"])
-    partition.log.writer._sequences = None  # as if nobody had asked yet
+    partition.log.writer._sequences = ProducerSequences(partition.log)  # as if nobody had asked yet
     assert write(partition, stamp, [b"a", b"b", b"c"])[:2] == (0, 2)
     assert write(partition, ProducerStamp(41, 0, 1), [b"d"])[:2] == (3, 3)
     assert write(partition, ProducerStamp(41, 0, 2), [b"e"])[:2] == (4, 4)
@@ -257,7 +258,7 @@ def test_long_reading_leaves_a_snapshot(log: eventlog.EventLog) -> None:
         partition.append([b"x"])
     write(partition, FIRST, [b"a"])
     assert snapshots(partition) == [5000]
-    partition.log.writer._sequences = None
+    partition.log.writer._sequences = ProducerSequences(partition.log)
     assert write(partition, FIRST, [b"a"]).base_offset == 5000
 
 

@@ -110,15 +110,17 @@ def test_noting_twice_is_noting_once() -> None:
 
 
 def test_producers_that_were_not_heard_of_are_forgotten() -> None:
-    """Who was last heard of before the given time is forgotten, the others are not."""
+    """Who was last heard of before the given time is forgotten; who has just appended is of the present time."""
     table = ProducerTable("t", 0)
     for producer_id in range(10):
-        table.add(stamp(0, producer_id=producer_id), 1, producer_id, now_ms=producer_id)
-    table.forget_unused(since_ms=6)
-    assert sorted(dict(table.items())) == [6, 7, 8, 9]
-    table.add(stamp(1, producer_id=6), 1, 20, now_ms=3)  # a record of an earlier time is news all the same
-    table.forget_unused(since_ms=6)
-    assert sorted(dict(table.items())) == [6, 7, 8, 9]
+        table.add(stamp(0, producer_id=producer_id), 1, producer_id, used_ms=producer_id)
+    table.add(stamp(1, producer_id=3), 1, 10)
+    table.forget_unused(since_ms=6, now_ms=20)
+    assert sorted(dict(table.items())) == [3, 6, 7, 8, 9]
+    table.forget_unused(since_ms=20, now_ms=30)
+    assert sorted(dict(table.items())) == [3]
+    table.forget_unused(since_ms=21, now_ms=30)
+    assert not table.states
 
 
 class TableMachine(RuleBasedStateMachine):
