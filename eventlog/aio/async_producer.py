@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+from eventlog.aio.async_transactional import AsyncTransactional
 from eventlog.aio.producer_thread import ProducerThread
 from eventlog.config import ProducerConfig
 from eventlog.format.batch_encoder import RecordHeaders
@@ -20,7 +21,7 @@ from eventlog.serializers import as_bytes, serializer
 _OVERHEAD = 512  # bytes: what a future, a delivery and their callback take for a record that waits
 
 
-class AsyncProducer:
+class AsyncProducer(AsyncTransactional):
     """`Producer` for asyncio: whatever touches files or waits is done in a thread of its own.
 
     Made by `EventLog.async_producer`, for the tasks of one event loop. An asynchronous context manager; closing it
@@ -131,7 +132,7 @@ class AsyncProducer:
         partition: int | None = None,
         timestamps_ms: Sequence[int] | int | None = None,
     ) -> ManyDelivery:
-        """Write n records, as `Producer.send_many` does, and return their delivery, done.
+        """Write n records, as `Producer.send_many` does, and return their delivery, done unless in a transaction.
 
         The lists must not change meanwhile. Raises what kept a part from being written; other parts, in other
         partitions, may have been written.
@@ -144,7 +145,8 @@ class AsyncProducer:
                 None if keys is None else serialized(keys, self._serialize_key),
                 headers=headers, partition=partition, timestamps_ms=timestamps_ms,
             )  # fmt: skip
-            made.result()
+            if self.config.transactional_id is None:  # or else it is known when the transaction has ended
+                made.result()
             return made
 
         delivery: ManyDelivery = await self._thread.put(send)
@@ -155,11 +157,11 @@ class AsyncProducer:
     async def flush(self, timeout: float | None = None) -> None:
         """Write everything that was sent before; the outcome of each record is known when this returns.
 
-        Raises DeliveryTimeoutError as `Producer.flush` does.
+        What waits for a transaction waits on. Raises DeliveryTimeoutError as `Producer.flush` does.
         """
         sent = self._thread.unsettled()
         await self._thread.put(lambda: self._producer.flush(timeout))
-        pending = [future for future in sent if not future.done()]
+        pending = [item.future for item in sent if not item.is_taken and not item.future.done()]
         if pending:  # written, but the thread that wrote them has not come to tell it
             await asyncio.wait(pending)
 

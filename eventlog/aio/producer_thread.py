@@ -17,8 +17,10 @@ from eventlog.errors import BufferExhaustedError, ClosedError, DeliveryTimeoutEr
 from eventlog.model import RecordMetadata
 from eventlog.producer.delivery import Delivery
 from eventlog.producer.producer import Producer
+from eventlog.producer.transaction import PendingPart
 
 logger = logging.getLogger("eventlog")
+_TAKEN = object()  # in the place of a result: the record waits for its transaction
 _LAST_WAIT = 30.0  # seconds, at the end of the interpreter
 _every_thread: weakref.WeakSet[ProducerThread] = weakref.WeakSet()
 
@@ -27,16 +29,17 @@ class Item:
     """A call to be made in the thread, and the future of its outcome; ``size`` counts against ``buffer_memory``.
 
     That of a send returns the `Delivery` whose outcome it is. It is written when it has lingered, unless it
-    ``is_urgent``.
+    ``is_urgent``. Once ``is_taken`` into a transaction it waits for that, and counts against the transaction's limit.
     """
 
-    __slots__ = ("call", "future", "is_urgent", "size")
+    __slots__ = ("call", "future", "is_taken", "is_urgent", "size")
 
     def __init__(self, call: Callable[[], Any], future: asyncio.Future[Any], size: int, *, is_urgent: bool) -> None:
         self.call = call
         self.future = future
         self.size = size
         self.is_urgent = is_urgent
+        self.is_taken = False
 
 
 class ProducerThread:
@@ -89,16 +92,19 @@ class ProducerThread:
             self._worker.put(self)
         return item.future
 
-    def unsettled(self) -> list[asyncio.Future[Any]]:
-        """Return the futures of all that is not acknowledged yet."""
-        return [item.future for item in self._unsettled if not item.future.done()]
+    def unsettled(self) -> list[Item]:
+        """Return all that is not acknowledged yet."""
+        return list(self._unsettled)
 
     def _settle(self) -> None:
         self._settling_is_due = False
         while self._outcomes:
             item, result, error = self._outcomes.popleft()
-            self._unsettled.discard(item)
             self._used -= item.size
+            if result is _TAKEN:
+                item.size, item.is_taken = 0, True
+                continue
+            self._unsettled.discard(item)
             if item.future.done():
                 continue
             if error is not None:
@@ -190,6 +196,10 @@ class ProducerThread:
         if not item.size:
             self._tell(item, made, None)
             return
+        if isinstance(made.home, PendingPart):
+            self._tell(item, _taken(made.home, made) if item.is_urgent else _TAKEN, None)
+            if item.is_urgent:
+                return
         made.add_callback(partial(self._tell, item))
         if item.is_urgent:
             urgent.append(made)
@@ -214,7 +224,7 @@ class ProducerThread:
 
     # --- outcomes, in any thread ---
 
-    def _tell(self, item: Item, result: RecordMetadata | None, error: BaseException | None) -> None:
+    def _tell(self, item: Item, result: object, error: BaseException | None) -> None:
         self._outcomes.append((item, result, error))
         if not self._settling_is_due:  # behind the append, as it is cleared before they are taken out
             self._settling_is_due = True
@@ -285,6 +295,11 @@ class ProducerThread:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+
+def _taken(part: PendingPart, delivery: Delivery) -> RecordMetadata:
+    """Return what is known of a record before its transaction is committed: not its offset."""
+    return RecordMetadata(part.partition.topic, part.partition.number, -1, delivery.sent_ms(), False)
 
 
 def _closed() -> ClosedError:
