@@ -28,6 +28,8 @@ from eventlog.format import layouts
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.storage.head import EndState, Head
+from eventlog.storage.producer_snapshot import LastBatch, parse_snapshot, snapshot_bytes
+from eventlog.storage.producer_state import ProducerState, ProducerTable, Run
 
 FORMATS = Path(__file__).resolve().parents[1] / "docs" / "formats"
 STAMPS = [1_700_000_000_000, 1_700_000_000_250]
@@ -121,6 +123,17 @@ def test_the_time_index_page_holds_running_maxima() -> None:
     """The entry on the page is true of the segment's example: no record up to its offset is later."""
     entries = np.frombuffer(example("time-index.md"), layouts.TIME_INDEX_ENTRY)
     assert entries.tolist() == [(1_700_000_001_000, 2)]
+
+
+def test_the_producer_snapshot_page_shows_what_is_written_and_read() -> None:
+    """The example is what the package writes for the producer that the page tells of, and reads back as that one."""
+    table = ProducerTable("orders", 0)
+    table.states[7] = ProducerState(0, 1_700_000_002_000, (Run(0, 2, 4), Run(2, 1, 7)))
+    last = LastBatch(0x2F6B1C5D, 7)
+    assert example("producer-snapshot.md") == snapshot_bytes(table, 8, last)
+    read = ProducerTable("orders", 0)
+    assert parse_snapshot(example("producer-snapshot.md"), read) == (8, last)
+    assert read.states == table.states
 
 
 def test_the_group_page_shows_a_state(tmp_path: Path) -> None:
