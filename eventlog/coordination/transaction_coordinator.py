@@ -7,7 +7,7 @@ dies; whoever comes next finds out from the journal what became of the last one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from eventlog.coordination.checked_offsets import checked_offsets
 from eventlog.coordination.group_directory import GroupDirectory
@@ -40,6 +40,17 @@ class TransactionCoordinator:
     def checked_offsets(self, offsets: object) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return what a caller wants to commit; see `checked_offsets` for what is raised."""
         return checked_offsets(self._registry, offsets)
+
+    def sync_inputs(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Bring the records before these offsets to the device, where they are not yet.
+
+        Otherwise a power cut could take one that a durable transaction has consumed, and the offset would pass over
+        the record that is written in its place.
+        """
+        for (topic, partition), wanted in offsets.items():
+            with contextlib.suppress(UnknownTopicError):  # deleted meanwhile
+                log = self._registry.get(topic).partitions[partition].log
+                log.flusher.sync_to(min(wanted.offset, log.end_offset))  # less when it was made anew
 
     def group_directory(self, group: str) -> GroupDirectory:
         """Return the files of a group. Raises InvalidGroupError."""

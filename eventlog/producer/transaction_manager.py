@@ -178,6 +178,9 @@ class TransactionManager:
         durable = self._is_durable(appends)
         everything, cared = self._with_offsets(appends)
         self._attempt, self._appends = None, appends
+        if durable:
+            for offsets in self._offsets.by_group().values():
+                self._coordinator.sync_inputs(offsets)
         patience = self._config.max_block_ms / 1000
         with self._id.locked(patience):
             self._refuse_fenced()
