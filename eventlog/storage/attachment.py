@@ -31,6 +31,9 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
             pass
         except FileNotFoundError:
             raise log.unknown_topic() from None
+        head = Head.open(fs, path, writable=True)
+        if head is not None and _is_true(log, head):
+            return head, None  # without the lock: a commit that is under way may hold it for a while
         with lock:
             return _true_head(log, Head.open(fs, path, writable=True))
 
