@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import eventlog
-from eventlog.files.filesystem import Buffer
+from eventlog.files.filesystem import Buffer, FileSystem
 from eventlog.model import TopicPartition
 from eventlog.testing.crash_filesystem import CrashFileSystem, SimulatedCrash
 
@@ -25,6 +25,7 @@ GROUP = "accounts"
 ID = "transfers"
 JOURNAL = "__transaction_state"
 OFFSETS = "__consumer_offsets"
+PLAIN = b"of no transaction"
 
 
 class FaultyFileSystem(CrashFileSystem):
@@ -48,29 +49,53 @@ class FaultyFileSystem(CrashFileSystem):
         return super().pwritev(fd, parts, position)
 
 
+class UnsyncedFileSystem(FileSystem):
+    """For what is looked at once, and thrown away: waits for no device."""
+
+    @staticmethod
+    def sync(fd: int) -> None:
+        """Do nothing."""
+
+    def sync_directory(self, path: str) -> None:
+        """Do nothing."""
+
+
+def reopened(path: str | os.PathLike[str]) -> eventlog.EventLog:
+    """Open a log as the next process does."""
+    return eventlog.open(path, filesystem=UnsyncedFileSystem())
+
+
 class Ledger:
     """One process that commits transactions, until it crashes; and what it was promised."""
 
-    def __init__(self, base: Path, durability: str, *, fs: FaultyFileSystem | None = None) -> None:
+    def __init__(self, base: Path, durability: str) -> None:
         self.base = base
         self.durability = durability
-        self.fs = FaultyFileSystem(base / "log") if fs is None else fs
+        self.fs = FaultyFileSystem(base / "log")
         self.tried: list[int] = []  # by their numbers; each is committed, aborted, or nobody was told
         self.committed: list[int] = []
         self.aborted: list[int] = []
-        self.durable: dict[tuple[str, int], int] = {}  # how many of the committed ones were flushed besides
+        self.flushed: dict[tuple[str, int], int] = {}  # how many of the committed ones a partition was flushed with
         self.disks = 0
         self.log = eventlog.open(base / "log", filesystem=self.fs)
         self.log.create_topic("credits")
         self.log.create_topic("debits", partitions=2)
         self.log.create_topic("inputs").partitions[0].append([b"input"] * 20)
-        self.producer = self.log.producer(transactional_id=ID, durability=durability)
+        self.take_over(self.log)
+
+    # --- what the process does ---
+
+    def take_over(self, log: eventlog.EventLog) -> None:
+        """Go on with another producer of the same id, which fences the one before."""
+        self.producer = log.producer(transactional_id=ID, durability=self.durability)
         self.producer.init_transactions()
-        consumer = self.log.consumer(group=GROUP, enable_auto_commit=False)
+        consumer = log.consumer(group=GROUP, enable_auto_commit=False)
         consumer.assign([INPUT])
         self.group = consumer.group_metadata()
 
-    # --- what the process does ---
+    def another_process(self) -> eventlog.EventLog:
+        """Open the log a second time, as a process does that lives on when the first one is killed."""
+        return eventlog.open(self.base / "log", filesystem=self.fs.another_process())
 
     def begin(self) -> None:
         """Begin the next transaction, and send all of its records."""
@@ -105,7 +130,7 @@ class Ledger:
     def flush(self, topic: str, partition: int) -> None:
         """Bring one partition to the device."""
         self.log.topic(topic).partitions[partition].flush()
-        self.durable[topic, partition] = len(self.committed)
+        self.flushed[topic, partition] = len(self.committed)
 
     def work(self, script: Sequence[tuple[Any, ...]]) -> bool:
         """Do these things one after the other; tell whether a crash came."""
@@ -126,7 +151,7 @@ class Ledger:
             self.fs.after_kill(path)
         else:
             self.fs.after_power_cut(path, choose)
-        return eventlog.open(path)
+        return reopened(path)
 
     def check(self, log: eventlog.EventLog) -> list[int]:
         """Return the transactions that are there: whole, in order, all that were acknowledged, none that was aborted.
@@ -145,10 +170,45 @@ class Ledger:
         assert there == sorted(set(there) & set(self.tried))
         return there
 
+    def check_no_damage(self, log: eventlog.EventLog) -> None:
+        """Nothing that was acknowledged is named as damaged or lost."""
+        for topic, number in PARTS:
+            partition = log.topic(topic).partitions[number]
+            assert partition.verify().ok
+            recovery = partition.recovery
+            assert recovery is None or not recovery.damaged, recovery
+
+    def check_what_is_left(self, log: eventlog.EventLog) -> None:
+        """After a power cut that may take what was not flushed: all that was, in its place, and nothing made up."""
+        for topic, number in PARTS:
+            found = read_what_is_left(log.topic(topic).partitions[number])
+            for offset, value in found.items():
+                number_there = int(value[:2])
+                assert number_there not in self.aborted, f"aborted, and there: {topic}-{number}, offset {offset}"
+                assert value[3:] == (b"second" if offset % 2 else b"first")
+            flushed = self.committed[: self.flushed.get((topic, number), 0)]
+            records = [b"%02d %s" % (n, part) for n in flushed for part in (b"first", b"second")]
+            assert [found.get(offset) for offset in range(len(records))] == records, "flushed, and gone"
+
+
+def read_what_is_left(partition: eventlog.Partition) -> dict[int, bytes]:
+    """Return every record that can be read, by its offset, passing by what was lost."""
+    found: dict[int, Any] = {}
+    offset = 0
+    while offset < partition.log_end_offset:
+        try:
+            for batch in partition.read(offset):
+                found.update(zip(batch.offsets.tolist(), batch.values(), strict=True))
+                offset = batch.last_offset + 1
+        except eventlog.CorruptSegmentError as error:
+            assert error.next_offset is not None and error.next_offset > offset
+            offset = error.next_offset
+    return found
+
 
 def transactions_in(log: eventlog.EventLog, topic: str, number: int) -> list[int]:
     """Return which transactions a partition holds; each must be there with both of its records."""
-    values = read_all(log.topic(topic).partitions[number])
+    values = [value for value in read_all(log.topic(topic).partitions[number]) if value != PLAIN]
     found = [int(value[:2]) for value in values[::2]]
     assert values == [b"%02d %s" % (n, part) for n in found for part in (b"first", b"second")]
     return found
