@@ -40,8 +40,8 @@ class TransactionCommit:
         self.transaction = secrets.randbits(63)
         self._journal = journal
         self._appends = appends
+        self.journal_offset = journal.end_offset()  # the outcome will stand there, or behind
         self._durable = durable
-        self._since = 0
 
     def run(self, describe: Callable[[int], TransactionOutcome]) -> None:
         """Commit; ``describe`` returns the outcome to write, given the transaction's id. Raises as an append does.
@@ -50,7 +50,6 @@ class TransactionCommit:
         """
         try:
             try:
-                self._since = self._journal.end_offset()
                 for append in self._appends:
                     append.hold()
                 self._write(describe)
@@ -64,7 +63,7 @@ class TransactionCommit:
     def _write(self, describe: Describe) -> None:
         try:
             for append in self._appends:
-                append.write(self.transaction, self._since)
+                append.write(self.transaction, self.journal_offset)
             if self._durable:
                 for append in self._appends:
                     append.sync()
@@ -81,7 +80,7 @@ class TransactionCommit:
         """Find out what became of it, and do what follows from that, while the partitions are held."""
         if self.is_committed is None:
             try:
-                self.is_committed = self._journal.is_committed(self.transaction, self._since)
+                self.is_committed = self._journal.is_committed(self.transaction, self.journal_offset)
             except (EventLogError, OSError) as error:  # whoever comes to the partitions next tries again
                 logger.warning("transaction %x is to be settled later: %s", self.transaction, error)
                 return
@@ -93,7 +92,7 @@ class TransactionCommit:
 
     def _publish(self, *, durable: bool) -> None:
         for append in self._appends:
-            append.publish(durable=durable, journal_offset=self._since)
+            append.publish(durable=durable, journal_offset=self.journal_offset)
 
     def _let_go(self) -> None:
         for append in reversed(self._appends):
@@ -102,5 +101,5 @@ class TransactionCommit:
     def resolve(self) -> bool:
         """Tell whether it was committed; if nobody knows yet, it was not. Raises what an append does."""
         if self.is_committed is None:
-            self.is_committed = self._journal.is_committed(self.transaction, self._since)
+            self.is_committed = self._journal.is_committed(self.transaction, self.journal_offset)
         return self.is_committed

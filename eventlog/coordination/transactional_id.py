@@ -60,8 +60,8 @@ class TransactionalId:
         try:
             name = directory_name(transactional_id)
         except ValueError as error:
-            short = transactional_id[:_SHOWN]
-            raise InvalidConfigError(f"transactional_id={short!r} is not possible: {error}", hint="choose another") from error
+            reason = f"transactional_id={transactional_id[:_SHOWN]!r} is not possible: {error}"
+            raise InvalidConfigError(reason, hint="choose another") from error
         self.transactional_id = transactional_id
         self.path = os.path.join(root, TRANSACTIONS, name)
         self._fs = fs

@@ -275,9 +275,9 @@ class Producer(Transactional):
             keys = [as_bytes(key, "key") for key in serialized(keys, self._serialize_key)]
         split = self._placement.split(found, values, keys, partition)
         if self._transactions is not None:
-            waiting = self._transactions.send_many(found, split, values, keys, stamps, headers)
+            waiting, size = self._transactions.send_many(found, split, values, keys, stamps, headers)
             if keys is None:
-                self._placement.sent(topic, sum(len(value or b"") for value in values))
+                self._placement.sent(topic, size)
             return waiting
         encoded = {
             number: found.partitions[number].encode(

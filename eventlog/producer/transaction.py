@@ -118,10 +118,9 @@ class Transaction:
         self.part(partition).add(delivery)
 
     def add_many(
-        self, encoded: list[tuple[PendingPart, list[EncodedBatch], Sequence[int], Any]], last_index: int
+        self, encoded: list[tuple[PendingPart, list[EncodedBatch], Sequence[int], Any]], size: int, last_index: int
     ) -> ManyDelivery:
         """Add the records of one `send_many`: for each part its batches, the places in the list, the timestamps."""
-        size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
         self._reserve(size, encoded[0][0].partition)
         entries = [
             (part, part.add_batches(batches, len(places)), places, stamps) for part, batches, places, stamps in encoded
@@ -151,29 +150,32 @@ class Transaction:
 
     def prepare(self) -> list[PreparedAppend]:
         """Return what is to be written. Raises what encoding raises, or opening a partition."""
-        for part in self.parts:
+        parts = self.parts
+        for part in parts:
             part.seal()
-        return [PreparedAppend(part.partition.log, part.batches, part.first.sequence) for part in self.parts]
+        return [PreparedAppend(part.partition.log, part.batches, part.first.sequence) for part in parts]
 
     def committed(self, appends: Sequence[PreparedAppend], *, durable: bool) -> None:
         """Tell each delivery where its record is."""
-        pairs = zip(self.parts, appends, strict=True)
+        parts = self.parts
+        pairs = zip(parts, appends, strict=True)
         outcomes = {part: _outcome(part.partition, append, durable) for part, append in pairs}
-        self._settle(lambda part, place: outcomes[part].behind(place))
+        self._settle(parts, lambda part, place: outcomes[part].behind(place))
 
     def failed(self, error: EventLogError) -> None:
         """Tell each delivery that its record was not written."""
-        self._settle(lambda part, place: Outcome(part.partition.topic, part.partition.number, error=error))
+        parts = self.parts
+        self._settle(parts, lambda part, _: Outcome(part.partition.topic, part.partition.number, error=error))
 
-    def _settle(self, outcome: Callable[[PendingPart, int], Outcome]) -> None:
-        for part in self.parts:
+    def _settle(self, parts: Sequence[PendingPart], outcome: Callable[[PendingPart, int], Outcome]) -> None:
+        for part in parts:
             part.settle_records(outcome(part, 0))
         for delivery, entries in self._many:
             if delivery.done():  # an interrupt came between the first time and this one
                 continue
-            parts = [Part(outcome(part, place), places, stamps) for part, place, places, stamps in entries]
-            last = next(made for made, entry in zip(parts, entries, strict=True) if entry[0] is delivery.home)
-            delivery.complete(parts, last)
+            made = [Part(outcome(part, place), places, stamps) for part, place, places, stamps in entries]
+            last = next(one for one, entry in zip(made, entries, strict=True) if entry[0] is delivery.home)
+            delivery.complete(made, last)
         self._many = []
 
     def run_callbacks(self) -> None:

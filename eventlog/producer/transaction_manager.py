@@ -128,8 +128,8 @@ class TransactionManager:
         keys: Any,
         stamps: Any,
         headers: Any,
-    ) -> ManyDelivery:
-        """Add many; ``split`` has their places in the list by partition."""
+    ) -> tuple[ManyDelivery, int]:
+        """Add many, and return their delivery and size; ``split`` has their places in the list by partition."""
         with self._lock:
             self._refuse_unless_open()
             count, encoded = len(values), []
@@ -143,7 +143,8 @@ class TransactionManager:
                     self._codec, part.next_stamp,
                 )  # fmt: skip
                 encoded.append((part, batches, places, times))
-            return self._transaction.add_many(encoded, count - 1)
+            size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
+            return self._transaction.add_many(encoded, size, count - 1), size
 
     def send_offsets(self, offsets: object, metadata: object) -> None:
         """Commit offsets of a group with the transaction."""
@@ -165,7 +166,7 @@ class TransactionManager:
         with self._telling(), self._lock:
             self._refuse_unless_current()
             try:
-                if not self._resolve() and (self._transaction.parts or self._offsets):
+                if not self._resolve():
                     self._commit()
             except BaseException:
                 if self._attempt is not None and self._attempt.is_committed:
@@ -175,6 +176,9 @@ class TransactionManager:
 
     def _commit(self) -> None:
         appends = self._transaction.prepare()
+        if not appends and not self._offsets:
+            self._appends = []
+            return
         durable = self._is_durable(appends)
         everything, cared = self._with_offsets(appends)
         self._attempt, self._appends = None, appends
@@ -186,17 +190,16 @@ class TransactionManager:
             self._refuse_fenced()
             try:
                 self._offsets.hold()
-                self._id.note_commit(self._coordinator.journal.end_offset())
                 self._attempt = TransactionCommit(self._coordinator.journal, everything, durable=durable)
+                self._id.note_commit(self._attempt.journal_offset)
                 self._use_up_sequences(everything)
                 self._attempt.run(lambda transaction: self._outcome(transaction, everything))
             finally:
                 self._offsets.let_go()
         for partition, append in cared:
             partition.care_for(append.end_offset - 1)
-        for append in everything:  # what the topics' flush_messages and flush_ms ask for
-            if append.log.flusher.is_due(append.end_offset):
-                append.log.flusher.sync_to(append.end_offset)
+        for append in everything:
+            append.flush_if_due()
 
     def _is_durable(self, appends: Sequence[PreparedAppend]) -> bool:
         durability = self._config.durability
@@ -247,7 +250,7 @@ class TransactionManager:
 
     def _finish_committed(self) -> None:
         transaction, appends = self._transaction, self._appends
-        if transaction.parts:
+        if appends:
             transaction.committed(appends, durable=self._is_durable(appends))
         self._reset(L.STATUS_COMMITTED)
 

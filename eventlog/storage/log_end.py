@@ -22,6 +22,7 @@ from eventlog.errors import (
     ReadOnlyLogError,
     StorageError,
 )
+from eventlog.files.filesystem import MAX_PARTS
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import EncodedBatch, joined
@@ -295,7 +296,11 @@ class LogEnd:
         if is_full and tail.position:
             self._roll()
         assert self._active is not None
-        self._fs.write_all(self._active_fd, parts, tail.position)
+        if len(parts) > MAX_PARTS:
+            parts = [b"".join(parts)]
+        written = self._pwritev(self._active_fd, parts, tail.position)
+        if written != size:
+            self._write_rest(parts, written, tail.position)
         add_all(tail, batches)
         if tail.due_offset_entries:
             self._active.append_due(tail.state(), *tail.take_due())

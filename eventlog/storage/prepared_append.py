@@ -21,7 +21,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Sequence
 
-from eventlog.files.filesystem import translated
+from eventlog.files.filesystem import translate
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import EncodedBatch
@@ -63,16 +63,20 @@ class PreparedAppend:
     def hold(self) -> None:
         """Take the partition's locks. Raises as an append does for a partition that cannot be written to."""
         (self._is_held,) = map(self._end._mutex.acquire, _WAITING)
-        with translated(self.log.directory):
+        try:
             self._end.lock_and_take_over()
+        except OSError as error:
+            raise translate(error, self.log.directory) from error
 
     def write(self, transaction: int, journal_offset: int) -> None:
         """Write the batches where nobody reads them yet, and mark the partition as pending. Raises LogFullError, ..."""
         end, head = self._end, self.log.head
         self._has_written = True
         self._token, end._token = end._token, NOBODY  # whatever comes in between, the next append takes over anew
-        with translated(self.log.directory):
+        try:
             self.result = end.write_behind(self.batches)
+        except OSError as error:
+            raise translate(error, self.log.directory) from error
         self._state = end._tail.state()
         head.prepare(self._state, transaction, journal_offset)
 
@@ -95,6 +99,11 @@ class PreparedAppend:
             if self.log.head.is_pending():  # and not poisoned
                 self.log.head.words[L.HEAD_WRITER] = L.WRITER_NONE
             self._end.undo()
+
+    def flush_if_due(self) -> None:
+        """Do what the topic's ``flush_messages`` and ``flush_ms`` ask for."""
+        if self._end._flushes and self.log.flusher.is_due(self.end_offset):
+            self.log.flusher.sync_to(self.end_offset)
 
     def let_go(self) -> None:
         """Free the locks, and wake who sleeps on the end. May be repeated."""
