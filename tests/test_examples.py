@@ -45,6 +45,11 @@ def test_two_processes_form_a_pipeline() -> None:
     assert run("examples/pipeline.py") == f"1000 squares, sum {sum(n * n for n in range(1000))}\n"
 
 
+def test_killed_workers_neither_lose_an_order_nor_bill_it_twice() -> None:
+    """After three workers were killed between reading and committing, each order has one invoice."""
+    assert run("examples/exactly_once.py") == "3 workers died, 1000 invoices for 1000 of 1000 orders\n"
+
+
 def test_the_example_tests_pass() -> None:
     """The tests that show how to test with a log pass themselves."""
     assert "2 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_with_eventlog.py")

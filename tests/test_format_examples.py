@@ -22,6 +22,7 @@ from eventlog.coordination.offset_partition import OffsetPartition
 from eventlog.coordination.offset_snapshot import Snapshot, write_snapshot
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.offset_table import OffsetTable
+from eventlog.coordination.transaction_records import TransactionOutcome, TransactionPart, aborted
 from eventlog.files.checkpoint import read_checkpoint
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts
@@ -259,6 +260,68 @@ def test_the_page_of_the_snapshot_shows_what_is_written(tmp_path: Path) -> None:
     assert example("offset-snapshot.md") == (tmp_path / "snapshot").read_bytes()
     again = Snapshot(example("offset-snapshot.md"), topic_id).table("__consumer_offsets", 9)
     assert again.next_offset == 3 and list(again.entries()) == list(table.entries())
+
+
+def journal_example(path: Path) -> bytes:
+    """Append the outcomes that the page of the journal shows, and return the segment."""
+    with eventlog.open(path, clock=eventlog.ManualClock(1_700_000_000.0)) as log:
+        journal = log._coordinator.journal
+        journal.create(log._registry)
+        parts = (
+            TransactionPart("credits", "0f" * 16, partition=0, base_offset=7, end_offset=9, base_sequence=0),
+            TransactionPart("debits", "0e" * 16, partition=1, base_offset=3, end_offset=4, base_sequence=5),
+        )
+        times = 1_700_000_000_000, 1_700_000_000_250
+        journal.append(TransactionOutcome(0x1122334455667788, True, "transfer-1", 4711, 2, *times, parts))
+        journal.append(aborted(0x2233445566778899, 1_700_000_001_000))
+    return (path / "topics" / "__transaction_state" / "0" / SEGMENT).read_bytes()
+
+
+def test_the_page_of_the_journal_shows_what_is_written(tmp_path: Path) -> None:
+    """The example is, byte for byte, what the outcomes on the page come to."""
+    assert example("transactions.md") == journal_example(tmp_path / "log")
+
+
+def test_the_page_of_the_journal_is_read_by_its_tables() -> None:
+    """Read with nothing but the page's tables, the example holds the outcomes on the page."""
+    raw = memoryview(example("transactions.md"))
+    first = RecordBatch(raw, 0, len(raw), "__transaction_state", 0)
+    second = RecordBatch(raw, first.size, len(raw), "__transaction_state", 0)
+    assert (first.keys(), second.keys()) == ([b"\0\0\0\x0atransfer-1"], [b"\0\0\0\0"])
+    outcome, part = struct.Struct(">hbxQqhqqi"), struct.Struct(">16siqqih")
+    (value,), (other,) = first.values(), second.values()
+    assert value is not None and other is not None
+    stamps = 1_700_000_000_000, 1_700_000_000_250
+    assert outcome.unpack_from(value) == (99, 4, 0x1122334455667788, 4711, 2, *stamps, 2)
+    assert part.unpack_from(value, outcome.size) == (b"\x0f" * 16, 0, 7, 9, 0, 7)
+    assert part.unpack_from(value, outcome.size + part.size + 7) == (b"\x0e" * 16, 1, 3, 4, 5, 6)
+    assert outcome.unpack(other) == (99, 5, 0x2233445566778899, -1, -1, 1_700_000_001_000, 1_700_000_001_000, 0)
+    assert value.endswith(b"debits") and second.position == 0xF0
+
+
+def test_the_page_of_a_transactional_id_shows_its_files(tmp_path: Path) -> None:
+    """The JSON passes its checksum, the page is one, and both differ from real ones in random numbers alone."""
+    clock = eventlog.ManualClock(1_700_000_000.0)
+    with eventlog.open(tmp_path / "log", clock=clock) as log:
+        log.create_topic("debits")
+        with log.producer(transactional_id="transfer-1") as producer:
+            with producer.transaction():
+                producer.send("debits", b"1")
+            clock.advance(1)
+            producer.begin_transaction()
+            producer.send("debits", b"2")
+            directory = tmp_path / "log" / "transactions" / "transfer-1"
+            real = np.frombuffer((directory / "control").read_bytes(), np.uint64)
+            written = read_checkpoint(FileSystem(), str(directory / "state.json"), "transactional id")
+            names = {path.name for path in directory.iterdir()}
+    shown = np.frombuffer(example("transactional-id.md"), np.uint64)
+    assert shown[0] == layouts.TRANSACTIONAL_MAGIC
+    assert set(np.flatnonzero(real != shown).tolist()) <= {layouts.TX_PRODUCER_ID, layouts.TX_PROCESS}
+    (tmp_path / "state.json").write_text(blocks("transactional-id.md", "json")[0])
+    fields = read_checkpoint(FileSystem(), str(tmp_path / "state.json"), "transactional id")
+    assert fields == {**written, "producer_id": shown.item(layouts.TX_PRODUCER_ID)}
+    page = (FORMATS / "transactional-id.md").read_text()
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_every_kind_of_file_has_a_page(tmp_path: Path) -> None:
