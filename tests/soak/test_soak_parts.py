@@ -112,7 +112,8 @@ def test_a_damaged_tail_costs_no_record(tmp_path: Path, seed: int) -> None:
         for value in values:
             log.topic("t").partitions[0].append([value])
     for turn in range(3):
-        assert damage_tails(tmp_path, rng) == 1
+        (segment,) = damage_tails(tmp_path, rng)
+        assert segment.startswith("t/0/")
         with eventlog.open(tmp_path) as log:
             partition = log.topic("t").partitions[0]
             assert partition.recovery is not None and partition.recovery.torn_bytes
@@ -131,7 +132,7 @@ def note(time_ns: int, process: str, what: str, *actions: Send | Poll, kind: str
     return Operation(process, time_ns, kind, what, actions)  # type: ignore[arg-type]
 
 
-CUT = Survey(100, {T0: 5, T1: 9}, {T0: [], T1: [(6, 8)]})
+CUT = Survey(100, 110, {T0: 5, T1: 9}, {T0: [], T1: [(6, 8)]})
 
 
 def test_what_a_cut_may_take_is_forgotten() -> None:
@@ -160,9 +161,21 @@ def test_what_a_cut_may_not_take_is_found() -> None:
     assert check(forget_lost(history, [CUT], ["lazy-", "plain-"])).ok
 
 
+def test_who_outlives_the_cut_does_not_count() -> None:
+    """What a process says that lives for a moment more is no acknowledgement, and what it begins may have happened."""
+    history = [
+        note(90, "plain-0.1", "send", Send(T0, "a"), kind="invoke"),
+        note(104, "plain-0.1", "send", Send(T0, "a", 4)),
+        note(105, "plain-0.1", "send", Send(T0, "b"), kind="invoke"),
+        note(106, "reader", "poll", Poll({T0: [(4, "a")]})),
+        note(110, "plain-0.2", "send", Send(T0, "c", 4)),
+    ]
+    assert forget_lost(history, [CUT], []) == [history[0], history[2], history[4]]
+
+
 def test_damage_from_an_earlier_cut_takes_nothing_later() -> None:
     """A range that was damaged before is no reason to forget what was read since."""
-    later = Survey(300, {T0: 5, T1: 20}, {T0: [], T1: [(6, 8)]})
+    later = Survey(300, 310, {T0: 5, T1: 20}, {T0: [], T1: [(6, 8)]})
     poll = note(250, "reader", "poll", Poll({T1: [(8, "z"), (19, "w"), (20, "gone")]}))
     (kept,) = forget_lost([poll], [CUT, later], ["lazy-"])
     assert kept == note(250, "reader", "poll", Poll({T1: [(8, "z"), (19, "w")]}))
@@ -179,8 +192,9 @@ def test_a_survey_says_where_each_partition_ends_and_what_is_damaged(tmp_path: P
     content = bytearray(segment.read_bytes())
     content[len(content) // 4 + 70] ^= 1  # within the second batch
     segment.write_bytes(content)
-    survey(tmp_path / "log", tmp_path / "survey.json")
+    survey(tmp_path / "log", (7, 9), tmp_path / "survey.json")
     found = read_survey(tmp_path / "survey.json")
+    assert (found.went_ns, found.back_ns) == (7, 9)
     assert found.ends == {place: 8 if place == ("a", 1) else 0 for topic in TOPICS for place in topic.all()}
     assert {place: damage for place, damage in found.damaged.items() if damage} == {TopicPartition("a", 1): [(2, 4)]}
 

@@ -70,25 +70,26 @@ class Crew:
 
     # --- faults ---
 
-    def kill(self, choice: int) -> bool:
-        """End one of those who run; False when there is none."""
+    def kill(self, choice: int) -> str:
+        """End one of those who run, and return its name, or "" when there is none."""
         found = [process for place in self.places for process in place.processes]
         if not found:
-            return False
-        found[choice % len(found)].kill()
-        return True
+            return ""
+        victim = found[choice % len(found)]
+        victim.kill()
+        return victim.name
 
-    def stop(self, choice: int, seconds: float) -> bool:
-        """Stop one for a while; a place that may have a double gets one meanwhile if it takes long."""
+    def stop(self, choice: int, seconds: float) -> str:
+        """Stop one for a while, and return its name; where there may be a double, one comes in half of the cases."""
         running = [(place, process) for place in self.places for process in place.processes]
         found = [(place, process) for place, process in running if process.continues_at is None]
         if not found:
-            return False
+            return ""
         place, process = found[choice % len(found)]
         process.stop(seconds)
         if place.kind.may_have_a_double and choice & 1024:
             self._add(place)
-        return True
+        return process.name
 
     def let_go_on(self, *, everyone: bool = False) -> None:
         """Let those run on whose time has come."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import attrs
 
 import eventlog
-from eventlog.testing.history import read_history
+from eventlog.testing.history import Operation, Recorder
 from eventlog.testing.soak.crew import Crew, Place, last_lines
 from eventlog.testing.soak.last_reader import FINDINGS, NAME, read_everything, wait_until_dry
 from eventlog.testing.soak.plan import Fault, Round, plan
@@ -21,7 +20,7 @@ from eventlog.testing.soak.survey import survey
 from eventlog.testing.soak.tail_damage import damage_tails
 from eventlog.testing.soak.topics import SEGMENT_BYTES, TOPICS
 from eventlog.testing.soak.volume import Volume
-from eventlog.testing.soak.worker import Post, Worker
+from eventlog.testing.soak.worker import FAULTS, Post, Worker
 
 _LOOK_EVERY = 0.02  # seconds
 _QUIET_SECONDS = 1.0  # in which the workers run undisturbed before the sources dry up
@@ -34,10 +33,9 @@ class HelperError(eventlog.EventLogError):
 
 @attrs.frozen
 class Remains:
-    """What a run leaves behind to be judged. ``trouble`` are sentences by kind; ``faults`` are counts by kind."""
+    """What a run leaves behind to be judged. ``trouble`` are sentences by kind."""
 
     directory: Path
-    faults: Counter[str]
     trouble: dict[str, list[str]]
 
     def files(self, pattern: str) -> list[Path]:
@@ -58,7 +56,8 @@ class Episode:
         self._directory = directory
         self._volume = volume
         self._rng = random.Random(f"episode {seed}")
-        self._faults: Counter[str] = Counter()
+        self._faults = Recorder(directory / FAULTS, "faults")
+        self._cuts = 0  # of the power
         self._full_until = 0.0  # monotonic seconds
         self._is_quiet = False
         self._crew = Crew(roles, self._start)
@@ -80,8 +79,8 @@ class Episode:
             self._crew.kill_all()
             for helper in self._helpers:
                 helper.kill()
-        self._faults["eio"] += len(read_history(self._directory.glob("io-errors.jsonl")))
-        return Remains(self._directory, +self._faults, self._crew.trouble)
+        self._faults.close()
+        return Remains(self._directory, self._crew.trouble)
 
     # --- processes ---
 
@@ -127,15 +126,18 @@ class Episode:
         getattr(self, f"_end_by_{one.end}")()
 
     def _inflict(self, fault: Fault) -> None:
-        happened = True
         if fault.kind == "full":
+            self._note("full")
             self._volume.fill()
             self._full_until = time.monotonic() + fault.lasts
         elif fault.kind == "kill":
-            happened = self._crew.kill(fault.choice)
+            self._note("kill", self._crew.kill(fault.choice))
         else:
-            happened = self._crew.stop(fault.choice, fault.lasts)
-        self._faults[fault.kind] += happened
+            self._note("stop", self._crew.stop(fault.choice, fault.lasts))
+
+    def _note(self, *what: str) -> None:
+        if all(what):  # there was somebody to whom it could happen
+            self._faults.note(Operation(" ".join(what), time.monotonic_ns(), "info", "fault"))
 
     def _end_by_quiet(self) -> None:
         self._crew.end()
@@ -147,16 +149,20 @@ class Episode:
         if self._rng.random() < 0.5:
             self._crew.end()
         self._crew.kill_all()
-        self._faults["tail"] += damage_tails(self._volume.log_path, self._rng)
+        for segment in damage_tails(self._volume.log_path, self._rng):
+            self._note("tail", segment)
 
     def _end_by_power(self) -> None:
         self._crew.expect_deaths()
+        self._note("power")
+        went = time.monotonic_ns()
         self._volume.cut_power()
         self._crew.kill_all()
+        dark = went, time.monotonic_ns()
         self._volume.restore_power()
-        self._faults["power"] += 1
-        name = f"survey-{self._faults['power']:04}"
-        self._help(name, lambda: survey(self._volume.log_path, self._directory / f"{name}.json"))
+        self._cuts += 1
+        name = f"survey-{self._cuts:04}"
+        self._help(name, lambda: survey(self._volume.log_path, dark, self._directory / f"{name}.json"))
 
     # --- the end ---
 

@@ -36,10 +36,11 @@ class Judgement:
 def judge(remains: Remains, lazy: Iterable[str], *, has_chain: bool) -> Judgement:
     """Look at everything. ``lazy`` are the roles that never wait for the device."""
     anomalies = {kind: list(sentences) for kind, sentences in remains.trouble.items()}
+    history = read_history(remains.files("*.jsonl"))
+    faults = Counter(note.process.split()[0] for note in history if note.what == "fault")
     if not (remains.directory / FINDINGS).exists():  # nobody could read the log to the end: the history says little
-        return Judgement(Counter(), remains.faults, anomalies)
+        return Judgement(_counted(history), faults, anomalies)
     surveys = [read_survey(path) for path in remains.files("survey-*.json")]
-    history = read_history(path for path in remains.files("*.jsonl") if path.name != "io-errors.jsonl")
     known = forget_lost(history, surveys, [f"{role}-" for role in lazy])
     for kind, found in check(known).anomalies.items():
         if found:
@@ -51,7 +52,7 @@ def judge(remains: Remains, lazy: Iterable[str], *, has_chain: bool) -> Judgemen
     verified = list(_findings(findings, surveys))
     if verified:
         anomalies["verify"] = verified
-    return Judgement(_counted(history), remains.faults, anomalies)
+    return Judgement(_counted(history), faults, anomalies)
 
 
 def _chain_anomalies(history: Sequence[Operation]) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,9 +18,13 @@ Ranges = list[tuple[int, int]]
 
 @attrs.frozen
 class Survey:
-    """What one cut has left: where each partition ends, and which offsets cannot be read."""
+    """What one cut has left: where each partition ends, and which offsets cannot be read.
 
-    time_ns: int
+    ``went_ns`` is right before the power went; at ``back_ns`` nobody was left who had not noticed.
+    """
+
+    went_ns: int
+    back_ns: int
     ends: dict[TopicPartition, int]
     damaged: dict[TopicPartition, Ranges]
 
@@ -30,13 +33,12 @@ class Survey:
         return min([self.ends[place], *(low for low, high in self.damaged[place] if (low, high) not in before)])
 
 
-def survey(log_path: Path, into: Path) -> None:
-    """Read every partition of the workload to its end, and write down what is there."""
-    now = time.monotonic_ns()
+def survey(log_path: Path, dark: tuple[int, int], into: Path) -> None:
+    """Read every partition of the workload to its end, and write down what is there; ``dark``: see `Survey`."""
     with eventlog.open(log_path) as log:
         places = [place for topic in TOPICS for place in topic.all()]
         found = [_look_at(log.topic(place.topic).partitions[place.partition]) for place in places]
-    into.write_text(json.dumps([now, found]))
+    into.write_text(json.dumps([dark, found]))
 
 
 def _look_at(partition: eventlog.Partition) -> tuple[str, int, int, Ranges]:
@@ -53,10 +55,11 @@ def _look_at(partition: eventlog.Partition) -> tuple[str, int, int, Ranges]:
 
 def read_survey(path: Path) -> Survey:
     """Return what `survey` wrote."""
-    now, found = json.loads(path.read_text())
+    (went, back), found = json.loads(path.read_text())
     places = [(TopicPartition(topic, number), end, damaged) for topic, number, end, damaged in found]
     return Survey(
-        now,
+        went,
+        back,
         {place: end for place, end, _ in places},
         {place: [(low, high) for low, high in damaged] for place, _, damaged in places},
     )
@@ -68,13 +71,17 @@ def forget_lost(history: Iterable[Operation], surveys: Sequence[Survey], lazy: I
     What was read before a cut, and is gone after it, was not on the device yet: its reading is left out, since others
     may have its offset now. What was acknowledged to a process whose name begins as one of ``lazy`` did not wait for
     the device: of what is gone, nobody knows. Whatever else was acknowledged stays in the history, to be found.
+
+    When the power goes, every process is gone in the same instant. Here some live for a few milliseconds more, in which
+    a sync may even seem to succeed: they do not count.
     """
     prefixes = tuple(lazy)
     known = list(history)
     before: dict[TopicPartition, Ranges] = {place: [] for place in (surveys[0].ends if surveys else ())}
     for cut in surveys:
         wholes = {place: cut.whole(place, before[place]) for place in cut.ends}
-        known = [_known(note, wholes, prefixes) if note.time_ns < cut.time_ns else note for note in known]
+        known = [note for note in known if note.kind == "invoke" or not cut.went_ns <= note.time_ns < cut.back_ns]
+        known = [_known(note, wholes, prefixes) if note.time_ns < cut.back_ns else note for note in known]
         before = cut.damaged
     return known
 

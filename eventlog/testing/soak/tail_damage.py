@@ -13,13 +13,13 @@ from eventlog.format import layouts as L
 _LEAST, _MOST = 20, 300  # bytes; the first few of a batch are zeros, which would be no damage
 
 
-def damage_tails(log_path: Path, rng: random.Random) -> int:
-    """Put a torn write behind the last batch of some partitions; return of how many."""
+def damage_tails(log_path: Path, rng: random.Random) -> list[str]:
+    """Put a torn write behind the last batch of some partitions; return their segments, below the topics."""
     segments = [_last_segment(path.parent) for path in sorted(log_path.glob("topics/*/*/head"))]
     chosen = rng.sample(segments, rng.randrange(1, len(segments) + 1)) if segments else []
     for segment in chosen:
         _damage(segment, rng)
-    return len(chosen)
+    return [str(segment.relative_to(log_path / "topics")) for segment in chosen]
 
 
 def _last_segment(directory: Path) -> Path:

@@ -22,6 +22,7 @@ from eventlog.testing.soak.failing_filesystem import FailingFileSystem
 from eventlog.testing.soak.value import name_of
 from eventlog.testing.soak.volume import Volume
 
+FAULTS = "faults.jsonl"  # where everybody notes what was done to whom
 TROUBLE = (eventlog.StorageError, eventlog.LogFullError, eventlog.DeliveryTimeoutError)
 # what a broken or a full disk is to a program, and a delivery that it kept waiting for too long
 _PAUSE_AFTER_TROUBLE = 0.05  # seconds
@@ -142,7 +143,7 @@ class Worker:
         return producer
 
     def _note_failure(self, call: str) -> None:
-        with Recorder(self.post.journals / "io-errors.jsonl", f"{self.post.name} {call}") as recorder:
+        with Recorder(self.post.journals / FAULTS, f"eio {self.post.name} {call}") as recorder:
             recorder.info("fault")
 
     def _end(self, *signal_and_frame: object) -> None:
