@@ -17,6 +17,7 @@ from eventlog.errors import BufferExhaustedError, ClosedError, DeliveryTimeoutEr
 from eventlog.model import RecordMetadata
 from eventlog.producer.delivery import Delivery
 from eventlog.producer.producer import Producer
+from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.transaction import PendingPart
 
 logger = logging.getLogger("eventlog")
@@ -181,8 +182,8 @@ class ProducerThread:
             for _ in range(len(self._items)):
                 self._make(self._items.popleft(), urgent)
             for delivery in urgent:
-                if not delivery.done():
-                    delivery.exception()  # writes all that wait for this partition
+                if isinstance(delivery.home, RecordBuffer):  # what has to be tried again keeps nobody else waiting
+                    delivery.home.drain(wanted=delivery, patient=False)
 
     def _make(self, item: Item, urgent: list[Delivery]) -> None:
         if item.future.cancelled():

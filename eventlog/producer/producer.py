@@ -218,6 +218,8 @@ class Producer(Transactional):
     def _drained(self, buffer: RecordBuffer, size: int) -> None:
         """After a batch, the sticky partitioner may move on to another partition. After a failure, ``size`` is 0."""
         name = buffer.partition.topic
+        if not size and self._linger is not None:
+            self._linger.signal()  # what failed may have to be tried again before it would have lingered
         if self._fast.get(name) is not buffer:
             return
         if not size:
@@ -309,7 +311,8 @@ class Producer(Transactional):
             if not records:
                 continue
             left = records[0].stamp + self.linger_seconds - self._now()
-            if left <= 0 or left > self.linger_seconds or (buffer.is_slow and len(records) >= buffer.full):
+            is_full = buffer.is_slow and len(records) >= buffer.full
+            if left <= 0 or left > self.linger_seconds or is_full or buffer.error is not None:
                 if buffer.drain(patient=False) if buffer.is_slow else buffer.try_drain():
                     continue
                 left = buffer.seconds_until_retry(max(self.linger_seconds, _SHORTEST_PAUSE))

@@ -275,6 +275,7 @@ class RecordBuffer:
         if not attempt.postpone(error, self._policy):
             return False
         if attempt.is_first_failure:
+            self.on_drained(self, 0)
             self._told.warn(
                 "%d records for %s-%d were not written yet, and will be tried again for %.3g s: %s",
                 attempt.count, self.partition.topic, self.partition.number, attempt.seconds_left(), error,

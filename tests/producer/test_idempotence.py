@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -328,6 +330,83 @@ def test_another_partition_goes_on(log_path: Path, fs: FaultyFileSystem) -> None
             assert good.done() and not bad.done()
             fault.left = 0
             assert bad.result(30).offset == 1
+
+
+def test_what_was_asked_for_early_is_tried_again_in_the_background(
+    faulty: eventlog.EventLog, fs: FaultyFileSystem
+) -> None:
+    """A record that has failed no longer waits for its batch to fill, although nobody waits for it any more."""
+    with faulty.producer(linger_ms=10**9, retry_backoff_ms=1) as producer:
+        producer.send("t", b"before").result()
+        fault = fs.fail(errno.ENOSPC, times=20)
+        delivery = producer.send("t", b"v")
+        told = threading.Event()
+        delivery.add_callback(lambda metadata, error: told.set())
+        with pytest.raises(eventlog.DeliveryTimeoutError):
+            delivery.result(0)
+        assert told.wait(30) and fault.left == 0
+        assert delivery.result(0).offset == 1
+
+
+def test_an_asyncio_producer_keeps_nobody_waiting_for_another_partition(log_path: Path, fs: FaultyFileSystem) -> None:
+    """While one partition is tried again, the loop's other sends are written; then that one is, too."""
+
+    async def main(log: eventlog.EventLog) -> None:
+        async with log.async_producer(retry_backoff_ms=1) as producer:
+            for name in ("bad", "good"):
+                await producer.send(name, b"opens it")
+            fault = fs.fail(errno.EIO, end=f"bad/0/{SEGMENT}")
+            bad = asyncio.ensure_future(producer.send("bad", b"v"))
+            for number in range(5):
+                assert (await producer.send("good", b"v")).offset == 1 + number
+            assert not bad.done()
+            fault.left = 0
+            assert (await bad).offset == 1
+
+    with eventlog.EventLog(log_path, filesystem=fs) as log:
+        for name in ("bad", "good"):
+            log.create_topic(name)
+        asyncio.run(asyncio.wait_for(main(log), 30))
+
+
+def test_threads_and_failures_at_random(log_path: Path, fs: FaultyFileSystem) -> None:
+    """Every third write fails while threads send, flush and send lists: each record once, in its thread's order."""
+    seed = 20260417
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+
+    def fault(call: str, path: str) -> None:
+        if call == "write" and chance.random() < 0.3:
+            code = chance.choice([errno.ENOSPC, errno.EIO])
+            raise OSError(code, os.strerror(code), path)
+
+    with eventlog.EventLog(log_path, filesystem=fs) as log:
+        partition = log.create_topic("t", segment_bytes=4096, index_interval_bytes=256).partitions[0]
+        partition.append([b"0:-1"])
+        fs.fault = fault
+        with log.producer(batch_size=300, linger_ms=1, **NOW) as producer:
+
+            def work(number: int) -> None:
+                for place in range(120):
+                    value = b"%d:%d" % (number, place)
+                    if place % 5 == 0:
+                        assert producer.send_many("t", [value]).exception() is None
+                    else:
+                        producer.send("t", value)
+                    if place % 17 == 0:
+                        producer.flush()
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        fs.fault = lambda call, path: None
+        found = [tuple(map(int, value.split(b":"))) for value in values_of(log) if value is not None]
+        for number in range(4):
+            places = [place for writer, place in found[1:] if writer == number]
+            assert places == list(range(120))
+        assert partition.verify().ok
 
 
 def test_waiting_does_not_busy_the_processor(faulty: eventlog.EventLog, fs: FaultyFileSystem) -> None:
