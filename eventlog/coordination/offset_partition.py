@@ -118,15 +118,20 @@ class OffsetPartition:
     # --- asking ---
 
     @contextlib.contextmanager
-    def table(self) -> Iterator[OffsetTable]:
-        """Hand out the table as of now, for as long as the block lasts."""
+    def table(self, *, settled: bool = True) -> Iterator[OffsetTable]:
+        """Hand out the table as of now, for as long as the block lasts.
+
+        Not before a transaction is ``settled`` that is being committed, as whoever takes a partition over must not miss
+        its offsets. Who only looks does not wait for a process that may have been stopped in the middle of that.
+        """
+        if settled:
+            self._partition.log.settled_end_offset()  # without the lock: others look meanwhile
         with self._lock:
             yield self._follow()
 
     def _follow(self) -> OffsetTable:
         """Bring the table up to the log end offset. The caller has the lock."""
-        # Not before a transaction that is being committed: whoever takes a partition over must not miss its offsets.
-        end = self._partition.log.settled_end_offset()
+        end = self._partition.log.end_offset
         table = self._table
         if table is None or table.next_offset > end or end - table.next_offset > LEAST_RECORDS:
             self._table = table = self._from_snapshot(table, end)

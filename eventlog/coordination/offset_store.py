@@ -103,18 +103,21 @@ class OffsetStore:
         return {tp: None if commit is None else commit.position for tp, commit in commits}
 
     def all_committed(self, group: str) -> dict[TopicPartition, Committed]:
-        """Return all that the group committed, with the times. Raises CorruptSegmentError as `committed` does."""
+        """Return all that the group committed, with the times. Raises CorruptSegmentError as `committed` does.
+
+        Waits for nobody: what is being committed right now may be missing.
+        """
         found = self._to_read(group)
         if found is None:
             return {}
-        with found.table() as table:
+        with found.table(settled=False) as table:
             return table.all_committed(group)
 
     def groups(self) -> list[str]:
         """Return every group that has committed offsets, sorted."""
         groups: list[str] = []
         for partition in self._all():
-            with partition.table() as table:
+            with partition.table(settled=False) as table:
                 groups += table.groups()
         return sorted(groups)
 
@@ -130,7 +133,7 @@ class OffsetStore:
         """
         stale: list[str] = []
         for partition in self._all():
-            with partition.table() as table:
+            with partition.table(settled=False) as table:
                 stale += [group for group in table.groups() if self._is_stale(table, group)]
         return sorted(stale)
 
