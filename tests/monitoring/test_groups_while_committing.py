@@ -1,4 +1,4 @@
-"""Groups can be looked at while a transaction commits offsets, or while its process is stopped in the middle of that."""
+"""Groups can be looked at while a transaction commits offsets, or while its process is stopped in the middle."""
 
 from __future__ import annotations
 
