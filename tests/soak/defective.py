@@ -5,6 +5,7 @@ Run as ``python defective.py DEFECT ARGUMENTS-OF-THE-SOAK...``.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -13,10 +14,15 @@ from collections.abc import Mapping
 import eventlog
 from eventlog.model import Record, RecordMetadata, TopicPartition
 from eventlog.testing.soak.assignment_notes import AssignmentNotes
+from eventlog.testing.soak.chain_stage import ChainStage, SecondStage
 from eventlog.testing.soak.command import main
 from eventlog.testing.soak.failing_filesystem import FailingFileSystem
 from eventlog.testing.soak.group_reader import GroupReader
-from eventlog.testing.soak.plain_producer import PlainProducer
+from eventlog.testing.soak.plain_producer import Feeder, PlainProducer
+from eventlog.testing.soak.topics import ORDERS
+from eventlog.testing.soak.transaction import Transaction
+from eventlog.testing.soak.transactional_producer import TransactionalProducer
+from eventlog.testing.soak.value import value_of
 from eventlog.testing.soak.worker import Worker
 
 
@@ -54,6 +60,35 @@ class Impatient(GroupReader):
         raise RuntimeError("enough")
 
 
+class Hasty(ChainStage):
+    """Goes on behind what it has aborted."""
+
+    def rewind(self) -> None:
+        pass
+
+
+class Unattended(ChainStage):
+    """Commits its outputs, and not how far it has read."""
+
+    def commit(self, transaction: Transaction, records: list[Record]) -> None:
+        transaction.commit(1)
+
+
+class HalfHearted(TransactionalProducer):
+    """Sends one record outside of the transaction, which it then aborts."""
+
+    def begin(self, log: eventlog.EventLog, held: contextlib.ExitStack) -> None:
+        super().begin(log, held)
+        self.other = held.enter_context(log.producer())
+
+    def step(self) -> None:
+        place, name = ORDERS.all()[0], self.new_name()
+        with Transaction(self.producer, self.recorder) as transaction:
+            self.other.send(place.topic, value_of(name), partition=place.partition).result()
+            transaction.send(place, name)
+            transaction.abort()
+
+
 class ForgetfulDisk(FailingFileSystem):
     """Says that it has synced segments, and has not."""
 
@@ -63,12 +98,16 @@ class ForgetfulDisk(FailingFileSystem):
 
 
 SIMPLE: Mapping[str, type[Worker]] = {"plain": PlainProducer, "reader": GroupReader}
+CHAIN: Mapping[str, type[Worker]] = {"feeder": Feeder, "first": ChainStage, "second": SecondStage}
 DEFECTS: Mapping[str, Mapping[str, type[Worker]]] = {
     "none": SIMPLE,
     "loses": {**SIMPLE, "other": Forgetful},
     "repeats": {**SIMPLE, "other": Repetitive},
     "skips": {**SIMPLE, "reader": Careless},
     "dies": {**SIMPLE, "reader": Impatient},
+    "goes on": {**CHAIN, "first": Hasty},
+    "commits no offsets": {**CHAIN, "first": Unattended},
+    "aborts half": {**SIMPLE, "transfer": HalfHearted},
     "syncs nothing": SIMPLE,
 }
 

@@ -19,17 +19,19 @@ from eventlog.testing.soak.worker import Worker
 
 _EPISODE_SECONDS = 60.0  # a longer run is several episodes, each with a log, a history and a seed of its own
 _MOST_SENTENCES = 5  # of one kind of anomaly
+_NEED_IMAGE = {"power", "full"}  # faults of a file system of its own; without one, "full" is played by the workers
 _IN_NAMESPACE = "EVENTLOG_SOAK_IN_NAMESPACE"  # set in the process that has mounts of its own
 
 
 def main(arguments: Sequence[str] | None = None, roles: Mapping[str, type[Worker]] = ROLES) -> int:
     """Run, and return the exit status: 1 when an anomaly was found."""
     options = _parser().parse_args(arguments)
-    kinds, refusal = _possible(options.faults)
-    if "power" in kinds and _IN_NAMESPACE not in os.environ:
-        _enter_namespace()
+    refusal = can_mount() if _NEED_IMAGE.intersection(options.faults) else ""
+    kinds = tuple(kind for kind in options.faults if not refusal or kind != "power")
     if refusal:
-        print(f"power cuts and a really full disk are left out: {refusal}", flush=True)
+        print(f"no file system of its own, so no power cuts, and a full disk that is played: {refusal}", flush=True)
+    elif _NEED_IMAGE.intersection(kinds) and _IN_NAMESPACE not in os.environ:
+        _enter_namespace()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     left, status = options.seconds, 0
     while left > 0:
@@ -47,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long faults go on (default 60)")
     parser.add_argument("--seed", type=int, help="plans faults and choices; default: a new one, which is printed")
     parser.add_argument("--faults", type=_kinds, default=KINDS, help=f"which ones; default {','.join(KINDS)}")
+    parser.add_argument(
+        "--patience", type=float, default=60.0, help="seconds in which the groups must have read what is left (60)"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep histories and log in here")
     return parser
 
@@ -57,14 +62,6 @@ def _kinds(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: give some of {','.join(KINDS)}")
     return kinds
-
-
-def _possible(kinds: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """Return the faults that can be had here, and why some cannot."""
-    if "power" not in kinds:
-        return tuple(kinds), ""
-    refusal = can_mount()
-    return tuple(kind for kind in kinds if kind != "power" or not refusal), refusal
 
 
 def _enter_namespace() -> None:
@@ -80,9 +77,10 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="eventlog-soak-") as scratch:
         directory = Path(scratch) if options.keep is None else options.keep / f"seed-{seed}"
         directory.mkdir(parents=True, exist_ok=options.keep is None)
-        volume = ImageVolume(directory) if "power" in kinds else Volume(directory)
+        volume = ImageVolume(directory) if _IN_NAMESPACE in os.environ else Volume(directory)
         try:
-            remains = Episode(seed, seconds, kinds, roles, directory, volume).run()
+            episode = Episode(seed, seconds, kinds, roles, directory, volume, patience=options.patience)
+            remains = episode.run()
         finally:
             volume.close(keep=options.keep is not None)
         judgement = judge(remains, LAZY, has_chain="second" in roles)

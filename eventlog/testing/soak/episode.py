@@ -24,7 +24,7 @@ from eventlog.testing.soak.worker import FAULTS, Post, Worker
 
 _LOOK_EVERY = 0.02  # seconds
 _QUIET_SECONDS = 1.0  # in which the workers run undisturbed before the sources dry up
-_PATIENCE = 60.0  # seconds for a helper, or for the groups to read what is left
+_PATIENCE = 60.0  # seconds for a helper
 
 
 class HelperError(eventlog.EventLogError):
@@ -48,13 +48,15 @@ class Episode:
 
     def __init__(
         self, seed: int, seconds: float, kinds: Collection[str], roles: Mapping[str, type[Worker]],
-        directory: Path, volume: Volume,
+        directory: Path, volume: Volume, *, patience: float = _PATIENCE,
     ) -> None:  # fmt: skip
+        """``patience`` is for how many seconds the groups may read what is left when the faults are over."""
         self._seed = seed
         self._kinds = kinds
         self._rounds = plan(seed, seconds, kinds)
         self._directory = directory
         self._volume = volume
+        self._patience = patience
         self._rng = random.Random(f"episode {seed}")
         self._faults = Recorder(directory / FAULTS, "faults")
         self._cuts = 0  # of the power
@@ -177,7 +179,7 @@ class Episode:
             return
         groups = [place.kind.group for place in self._crew.places if place.kind.group is not None]
         try:
-            self._help("dry", lambda: wait_until_dry(self._volume.log_path, groups))
+            self._help("dry", lambda: wait_until_dry(self._volume.log_path, groups), self._patience)
         except HelperError as error:
             self._crew.note("stuck", f"the groups do not come to the end: {error}")
             self._crew.show_stacks()

@@ -15,6 +15,7 @@ from eventlog.testing.soak.worker import polled
 
 NAME = "last-reader"
 FINDINGS = "findings.json"  # what `verify` has to say
+Finding = tuple[str, int, list[str], list[tuple[int, int | None, str]]]  # topic, partition, problems, damage
 _LOOK_EVERY = 0.1  # seconds
 
 
@@ -39,7 +40,7 @@ def read_everything(log_path: Path, journal: Path, into: Path) -> None:
     with eventlog.open(log_path) as log, Recorder(journal, NAME) as recorder:
         for place in (place for topic in TOPICS for place in topic.all()):
             _read(log, place, recorder)
-        findings = _verify(log)
+        findings = [*_verify(log), ("transactions", 0, list(log.verify_transactions().problems), [])]
     into.write_text(json.dumps(findings))
 
 
@@ -56,9 +57,9 @@ def _read(log: eventlog.EventLog, place: TopicPartition, recorder: Recorder) -> 
                 recorder.ok("assign", Assign({place: consumer.position(place)}))
 
 
-def _verify(log: eventlog.EventLog) -> list[tuple[str, int, list[str], list[tuple[int, int | None, str]]]]:
-    """Return topic, partition, problems and damage of each partition that was used."""
-    found = []
+def _verify(log: eventlog.EventLog) -> list[Finding]:
+    """Return what is found in each partition that was used."""
+    found: list[Finding] = []
     for name in log.topics(include_internal=True):
         for partition in log.topic(name).partitions:
             if partition.was_used:
