@@ -14,8 +14,12 @@ import pytest
 
 import eventlog
 from eventlog import GroupMetadata, TopicPartition
+from eventlog.coordination.offset_records import partition_of
+from eventlog.coordination.offset_store import PARTITIONS as OFFSETS_PARTITIONS
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from eventlog.testing.power_cut import lay_out
+from eventlog.testing.simulated_disk import SimulatedFile
 from tests.transactions.helpers import (
     PLACES,
     commit_stopped_before,
@@ -69,6 +73,33 @@ def test_what_could_not_be_written_never_comes_back(tmp_path: Path, end: bool) -
     shutil.rmtree(path / "topics" / JOURNAL)
     with reopened(path) as log:
         assert [transactions_in(log, *place) for place in PARTS] == [[1]] * len(PARTS)
+
+
+def test_bytes_of_an_aborted_transaction_that_come_back_count_for_none(tmp_path: Path) -> None:
+    """A power cut may bring back what a failed commit had written, in the place of the next transaction's records, and
+    keep that one's outcome: the aborted records are not taken for its own.
+    """
+    ledger = Ledger(tmp_path, "os")
+    ledger.commit()
+    ledger.fail("debits")
+    ledger.commit()
+    ledger.fs.kill()
+    came_back = b"%02d first" % ledger.aborted[0]
+
+    def content(file: SimulatedFile) -> bytes:
+        if "/credits/0/" not in file.path or not file.path.endswith(".log"):
+            return file.content()
+        left = bytearray()
+        for write in file.unsynced:
+            write.apply(left)
+            if came_back in write.data:
+                break  # what was written since has not reached the device
+        return bytes(left)
+
+    lay_out(ledger.fs.disk.top, str(tmp_path / "disk"), lambda directory: directory.names, content)
+    with reopened(tmp_path / "disk") as log:
+        assert transactions_in(log, "credits", 0) == [1]
+        assert transactions_in(log, "debits", 0) == [1, 3]
 
 
 def test_what_was_committed_stays_without_the_journal(tmp_path: Path) -> None:
@@ -150,6 +181,50 @@ def test_a_group_stands_still_while_its_offsets_are_committed(
         assert member.poll() == []
         assert not member.assignment()
     assert [record.value for record in member.poll()] == [b"2"]
+
+
+def test_nobody_takes_an_id_over_in_the_middle_of_a_commit(
+    log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a commit is under way the id's next producer does not begin: it waits for max_block_ms, and says why."""
+    create_topics(log)
+    producer = initialized(log)
+    producer.begin_transaction()
+    send_everywhere(producer, b"1")
+    following = log.producer(transactional_id="id", max_block_ms=20)
+    with (
+        commit_stopped_before("write", PLACES[0], producer.commit_transaction, monkeypatch),
+        pytest.raises(eventlog.DeliveryTimeoutError, match="transactional_id='id'"),
+    ):
+        following.init_transactions()
+    following.init_transactions()
+    assert list(everything(log).values()) == [[b"1"]] * len(PLACES)
+
+
+@needs_proc
+def test_who_asks_for_offsets_waits_until_they_are_committed(
+    log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When only the group's own partition is not published yet, `committed()` in another process waits for it."""
+    create_topics(log)
+    log.create_topic("in").partitions[0].append([b"0", b"1", b"2"])
+    producer = initialized(log)
+    producer.begin_transaction()
+    producer.send("a", b"out")
+    producer.send_offsets_to_transaction({TopicPartition("in", 0): 2}, GroupMetadata(GROUP))
+    place = TopicPartition("__consumer_offsets", partition_of(GROUP, OFFSETS_PARTITIONS))
+    found = []
+    with eventlog.open(log.path) as other:
+        consumer = other.consumer(group=GROUP)
+        asking = threading.Thread(target=lambda: found.append(consumer.committed(TopicPartition("in", 0))))
+        with commit_stopped_before("publish", place, producer.commit_transaction, monkeypatch):
+            lock = FileLock(FileSystem(), f"{log.path}/topics/{place.topic}/{place.partition}/lock")
+            asking.start()
+            deadline = time.monotonic() + 60
+            while asking.is_alive() and not somebody_waits_for(lock) and time.monotonic() < deadline:
+                time.sleep(0.001)
+        asking.join(60)
+        assert found == [eventlog.OffsetAndMetadata(2)]
 
 
 @needs_proc
