@@ -32,11 +32,15 @@ logger = logging.getLogger("eventlog")
 
 
 class TransactionCommit:
-    """One attempt to commit. ``is_committed`` tells what became of it; None: that is not known here."""
+    """One attempt to commit. ``is_committed`` tells what became of it; None: that is not known here.
+
+    ``is_durable`` tells whether it is known to be on the device, outcome included.
+    """
 
     def __init__(self, journal: TransactionJournal, appends: Sequence[PreparedAppend], *, durable: bool) -> None:
         """``appends`` are in the order of the partitions' names, one each."""
         self.is_committed: bool | None = False
+        self.is_durable = False
         self.transaction = secrets.randbits(63)
         self._journal = journal
         self._appends = appends
@@ -50,6 +54,7 @@ class TransactionCommit:
         """
         try:
             try:
+                self._journal.refuse_poisoned()  # or else nobody could settle what is written now
                 for append in self._appends:
                     append.hold()
                 self._write(describe)
@@ -70,7 +75,7 @@ class TransactionCommit:
             outcome = describe(self.transaction)
             self.is_committed = None  # from here on the journal alone knows
             self._journal.append(outcome, "disk" if self._durable else "os")
-            self.is_committed = True
+            self.is_committed, self.is_durable = True, self._durable
         except BaseException:
             self._clear_up()
             raise

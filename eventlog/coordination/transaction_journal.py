@@ -84,6 +84,12 @@ class TransactionJournal:
             self.append(aborted(transaction, int(self._context.clock.time() * 1000)), "disk")
         return bool(found)
 
+    def refuse_poisoned(self) -> None:
+        """Raise StorageError after a failed sync: no outcome could be written."""
+        partition = self.partition()
+        if partition is not None and partition.is_poisoned:
+            raise partition.log.writer.poisoned_error()
+
     def sync(self) -> None:
         """Bring all outcomes to the device."""
         partition = self.partition()

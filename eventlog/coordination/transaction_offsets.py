@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.group_state import GroupState
 from eventlog.errors import CommitFailedError, FencedMemberError
+from eventlog.files.filesystem import translated
 from eventlog.format import layouts as L
 from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
 
@@ -53,8 +54,9 @@ class TransactionOffsets:
         """
         for group in sorted(self._added):
             directory = self._files(group)[0]
-            directory.prepare()
-            directory.acquire_to_commit(_PATIENCE)
+            with translated(directory.path):
+                directory.prepare()
+                directory.acquire_to_commit(_PATIENCE)
             metadata, offsets = self._added[group]
             if metadata.member_id:
                 self._refuse_stale(metadata, offsets)

@@ -251,7 +251,7 @@ class TransactionManager:
     def _finish_committed(self) -> None:
         transaction, appends = self._transaction, self._appends
         if appends:
-            transaction.committed(appends, durable=self._is_durable(appends))
+            transaction.committed(appends, durable=self._attempt is not None and self._attempt.is_durable)
         self._reset(L.STATUS_COMMITTED)
 
     def abort(self) -> None:
