@@ -155,7 +155,7 @@ class Producer(Transactional):
         self, name: str, value: Any, key: Any, headers: Any, partition: int | None, timestamp_ms: int | None
     ) -> Delivery:
         self._check_open()
-        topic = self._registry.get(name)
+        topic = self._registry.to_write(name)
         delivery = FullDelivery()
         delivery.key = as_bytes(key if self._serialize_key is None else self._serialize_key(key), "key")
         delivery.value = as_bytes(value if self._serialize_value is None else self._serialize_value(value), "value")
@@ -269,7 +269,7 @@ class Producer(Transactional):
         writing is the delivery's error.
         """
         self._check_open()
-        found = self._registry.get(topic)
+        found = self._registry.to_write(topic)
         values = serialized(checked_sequence(values), self._serialize_value)
         stamps = plain_times(timestamps_ms, int(self._now() * 1000))
         check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=stamps)

@@ -19,14 +19,14 @@ def is_internal(name: str) -> bool:
 
 
 def refuse_reserved(name: object) -> None:
-    """Raise InvalidTopicError for a topic that only the log itself creates, and nobody deletes."""
+    """Raise InvalidTopicError for a topic that only the log itself creates and writes to, and nobody deletes."""
     if name == OFFSETS_TOPIC:
         raise InvalidTopicError(
             f"{name} holds the committed offsets of all consumer groups", topic=name,
-            hint="the first commit of a group creates it, and it stays as long as the log",
+            hint="the first commit of a group creates it, only commits write to it, and it stays as long as the log",
         )  # fmt: skip
     if name == TRANSACTIONS_TOPIC:
         raise InvalidTopicError(
             f"{name} holds the outcomes of all transactions", topic=name,
-            hint="the first transactional producer creates it, and it stays as long as the log",
+            hint="the first transactional producer creates it, only commits write to it, it stays as long as the log",
         )  # fmt: skip

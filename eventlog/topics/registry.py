@@ -41,6 +41,7 @@ from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TO
 from eventlog.storage.context import LogContext
 from eventlog.storage.head import Head
 from eventlog.storage.session import Session
+from eventlog.topics.internal import refuse_reserved
 from eventlog.topics.topic import Topic
 from eventlog.topics.topic_files import TopicFiles
 
@@ -79,6 +80,11 @@ class TopicRegistry:
             self._look_again()
         topic = self._known.get(name) if isinstance(name, str) else None  # type: ignore[redundant-expr]  # callers err
         return topic if topic is not None else self._find(name)
+
+    def to_write(self, name: str) -> Topic:
+        """Return a topic that callers may write to; raises InvalidTopicError for what only the log itself does."""
+        refuse_reserved(name)
+        return self.get(name)
 
     def names(self) -> list[str]:
         """Return the names of all topics, sorted."""
