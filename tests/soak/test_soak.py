@@ -47,7 +47,7 @@ def soak(seeds: Sequence[int], seconds: float) -> None:
         assert all(counts[name] > SECONDS for name in OPERATIONS)
 
 
-@pytest.mark.root
+@pytest.mark.timeout(240 + 3 * SECONDS)
 def test_what_was_promised_survives_the_faults() -> None:
     """Nothing is lost, doubled, skipped or seen too early, whatever is killed, stopped, full, broken or torn."""
     soak(random.sample(range(2**32), SEEDS), SECONDS)

@@ -168,9 +168,11 @@ def test_who_outlives_the_cut_does_not_count() -> None:
         note(104, "plain-0.1", "send", Send(T0, "a", 4)),
         note(105, "plain-0.1", "send", Send(T0, "b"), kind="invoke"),
         note(106, "reader", "poll", Poll({T0: [(4, "a")]})),
+        note(107, "first-0.1", "commit", Poll({T1: [(4, "x")]}), Send(T0, "x"), kind="invoke"),
         note(110, "plain-0.2", "send", Send(T0, "c", 4)),
     ]
-    assert forget_lost(history, [CUT], []) == [history[0], history[2], history[4]]
+    begun = note(107, "first-0.1", "commit", Send(T0, "x"), kind="invoke")
+    assert forget_lost(history, [CUT], []) == [history[0], history[2], begun, history[5]]
 
 
 def test_damage_from_an_earlier_cut_takes_nothing_later() -> None:

@@ -80,14 +80,14 @@ class Crew:
         return victim.name
 
     def stop(self, choice: int, seconds: float) -> str:
-        """Stop one for a while, and return its name; where there may be a double, one comes in half of the cases."""
+        """Stop one for a while, and return its name; where there may be a double, one comes in most cases."""
         running = [(place, process) for place in self.places for process in place.processes]
         found = [(place, process) for place, process in running if process.continues_at is None]
         if not found:
             return ""
         place, process = found[choice % len(found)]
         process.stop(seconds)
-        if place.kind.may_have_a_double and choice & 1024:
+        if place.kind.may_have_a_double and choice >> 10 & 3:
             self._add(place)
         return process.name
 

@@ -13,7 +13,7 @@ KINDS = (*MOMENTARY, "eio", *AT_THE_END)  # "eio" is each worker's own affair: i
 
 _ROUND_SECONDS = 5.0
 _FEWEST_ROUNDS = 3
-_TIMES_A_ROUND = {"kill": 3, "stop": 2, "full": 1}
+_TIMES_A_ROUND = {"kill": 3, "stop": 3, "full": 1}
 _PAUSES = (0.05, 0.3, 0.8, 2.5)  # seconds; the longest one is longer than the groups' patience
 _FULL_SECONDS = (0.2, 1.2)
 

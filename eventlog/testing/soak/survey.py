@@ -80,10 +80,20 @@ def forget_lost(history: Iterable[Operation], surveys: Sequence[Survey], lazy: I
     before: dict[TopicPartition, Ranges] = {place: [] for place in (surveys[0].ends if surveys else ())}
     for cut in surveys:
         wholes = {place: cut.whole(place, before[place]) for place in cut.ends}
-        known = [note for note in known if note.kind == "invoke" or not cut.went_ns <= note.time_ns < cut.back_ns]
-        known = [_known(note, wholes, prefixes) if note.time_ns < cut.back_ns else note for note in known]
+        known = [
+            _known(note, wholes, prefixes) if note.time_ns < cut.went_ns else _begun(note, cut.back_ns)
+            for note in known
+            if note.kind == "invoke" or not cut.went_ns <= note.time_ns < cut.back_ns
+        ]
         before = cut.damaged
     return known
+
+
+def _begun(note: Operation, back_ns: int) -> Operation:
+    """Return a note without what was read in the dark."""
+    if note.time_ns >= back_ns:
+        return note
+    return attrs.evolve(note, actions=tuple(action for action in note.actions if not isinstance(action, Poll)))
 
 
 def _known(note: Operation, wholes: dict[TopicPartition, int], lazy: tuple[str, ...]) -> Operation:

@@ -70,6 +70,7 @@ class Worker:
                     while self.goes_on():
                         self.step()
             except eventlog.ProducerFencedError:  # someone else has this place by now
+                self._note_fault("fenced")
                 self.is_ending = True
             except TROUBLE:
                 self.recorder.info("crash")
@@ -92,7 +93,7 @@ class Worker:
 
     def opened_log(self) -> eventlog.EventLog:
         """Open the log on a file system that fails as the post says."""
-        note = self._note_failure if self.post.has_io_errors else None
+        note = (lambda call: self._note_fault("eio", call)) if self.post.has_io_errors else None
         failing = self.filesystem(random.Random(self.rng.random()), note, self.post.volume.is_full)
         return eventlog.open(self.post.volume.log_path, filesystem=failing)
 
@@ -142,8 +143,8 @@ class Worker:
         producer.init_transactions()
         return producer
 
-    def _note_failure(self, call: str) -> None:
-        with Recorder(self.post.journals / FAULTS, f"eio {self.post.name} {call}") as recorder:
+    def _note_fault(self, kind: str, *details: str) -> None:
+        with Recorder(self.post.journals / FAULTS, " ".join((kind, self.post.name, *details))) as recorder:
             recorder.info("fault")
 
     def _end(self, *signal_and_frame: object) -> None:
