@@ -112,14 +112,20 @@ class TransactionalId:
     def locked(self, patience: float) -> Iterator[None]:
         """Hold the lock. Raises DeliveryTimeoutError when that takes longer than ``patience`` seconds."""
         try:
-            if not self._lock.acquire_within(patience):
-                raise DeliveryTimeoutError(
-                    f"another process has held the lock of transactional_id={self.transactional_id!r} for {patience} s",
-                    path=self.path, hint="is it stopped in the middle of a commit? Let it go on, or kill it",
-                )  # fmt: skip
-            yield
+            try:
+                if not self._lock.acquire_within(patience):
+                    raise self._busy(patience)
+                yield
+            finally:
+                self._lock.release()
         finally:
-            self._lock.release()
+            self._lock.release()  # once more: an interrupt may have come before the first
+
+    def _busy(self, patience: float) -> DeliveryTimeoutError:
+        return DeliveryTimeoutError(
+            f"another process has held the lock of transactional_id={self.transactional_id!r} for {patience} s",
+            path=self.path, hint="is it stopped in the middle of a commit? Let it go on, or kill it",
+        )  # fmt: skip
 
     def refuse_fenced(self, producer_id: int, epoch: int) -> None:
         """Raise ProducerFencedError when another producer has begun here since."""

@@ -50,15 +50,18 @@ class State(enum.Enum):
     UNINITIALIZED = enum.auto()
     READY = enum.auto()
     OPEN = enum.auto()
+    ABORTING = enum.auto()
     FENCED = enum.auto()
     FORKED = enum.auto()
     CLOSED = enum.auto()
 
 
+_UNENDED = (State.OPEN, State.ABORTING)
 _HINTS = {
     State.UNINITIALIZED: "call init_transactions() first, once",
     State.READY: "call begin_transaction() first",
     State.OPEN: "a transaction is open: commit_transaction() or abort_transaction() ends it",
+    State.ABORTING: "an abort was interrupted: call abort_transaction() again",
 }
 
 
@@ -109,6 +112,7 @@ class TransactionManager:
             self._refuse_fenced()
             self._began_ms = int(self._clock.time() * 1000)
             self._deadline = self._clock.monotonic() + self._config.transaction_timeout_ms / 1000
+            self._forget()
             self._id.note(L.STATUS_ONGOING)
             self.state = State.OPEN
 
@@ -189,17 +193,23 @@ class TransactionManager:
         with self._id.locked(patience):
             self._refuse_fenced()
             try:
-                self._offsets.hold()
-                self._attempt = TransactionCommit(self._coordinator.journal, everything, durable=durable)
-                self._id.note_commit(self._attempt.journal_offset)
-                self._use_up_sequences(everything)
-                self._attempt.run(lambda transaction: self._outcome(transaction, everything))
+                self._attempt_to_commit(everything, durable=durable)
             finally:
-                self._offsets.let_go()
+                self._offsets.let_go()  # once more: an interrupt may have come before the first
         for partition, append in cared:
             partition.care_for(append.end_offset - 1)
         for append in everything:
             append.flush_if_due()
+
+    def _attempt_to_commit(self, everything: Sequence[PreparedAppend], *, durable: bool) -> None:
+        try:
+            self._offsets.hold()
+            self._attempt = TransactionCommit(self._coordinator.journal, everything, durable=durable)
+            self._id.note_commit(self._attempt.journal_offset)
+            self._use_up_sequences(everything)
+            self._attempt.run(lambda transaction: self._outcome(transaction, everything))
+        finally:
+            self._offsets.let_go()
 
     def _is_durable(self, appends: Sequence[PreparedAppend]) -> bool:
         durability = self._config.durability
@@ -257,9 +267,11 @@ class TransactionManager:
     def abort(self) -> None:
         """Forget everything that was sent."""
         with self._telling(), self._lock:
-            self._refuse_unless(State.OPEN)
-            self._refuse_committed()
-            self._refuse_fenced()
+            if self.state is not State.ABORTING:
+                self._refuse_unless(State.OPEN)
+                self._refuse_committed()
+                self._refuse_fenced()
+                self.state = State.ABORTING  # some deliveries may have failed when an interrupt comes
             self._transaction.failed(TransactionAbortedError("the transaction was aborted", hint="nothing was written"))
             self._reset(L.STATUS_ABORTED)
 
@@ -287,11 +299,14 @@ class TransactionManager:
         return attempt is not None and attempt.resolve()
 
     def _reset(self, status: int) -> None:
+        self._id.note(status)
+        self.state = State.READY  # this ends it; what an interrupt leaves behind is forgotten when the next one begins
+        self._forget()
+
+    def _forget(self) -> None:
         self._transaction = self._new_transaction()
         self._offsets.clear()
-        self._attempt = None
-        self._id.note(status)
-        self.state = State.READY
+        self._attempt, self._appends = None, []
 
     # --- what may be called ---
 
@@ -355,7 +370,7 @@ class TransactionManager:
             if self.state is not State.READY:  # the block may have ended the transaction by itself
                 self.commit()
         except BaseException:
-            if self.state is State.OPEN:
+            if self.state in _UNENDED:
                 with contextlib.suppress(EventLogError):  # the error that is under way says more
                     self.abort()
             raise
@@ -363,7 +378,7 @@ class TransactionManager:
     def close(self) -> None:
         """Abort what is open, and give back descriptors."""
         with self._lock:
-            if self.state is State.OPEN:
+            if self.state in _UNENDED:
                 with contextlib.suppress(EventLogError):
                     self.abort()
             self.state = State.CLOSED
