@@ -105,6 +105,25 @@ def test_the_sequence_wraps_within_an_append(partition: eventlog.Partition) -> N
     assert write(partition, ProducerStamp(41, 0, 2), [b"e"])[:2] == (4, 4)
 
 
+@pytest.mark.parametrize("is_own", [True, False])
+def test_an_append_that_had_no_time_to_note_its_end(partition: eventlog.Partition, is_own: bool) -> None:
+    """When an append ends right behind its publishing, the log itself tells the next one that the batch is there."""
+
+    def append(stamp: ProducerStamp) -> AppendResult:
+        return partition.log.writer.append(partition.encode([b"v"], stamp=stamp), None, stamp, is_own=is_own)
+
+    append(FIRST)
+    partition.log.writer._sequences.published = -1
+    assert append(FIRST).base_offset == 0
+    partition.append([b"another's"])
+    append(FIRST.after(1))
+    partition.log.writer._sequences.published = -1
+    assert append(FIRST.after(2)).base_offset == 3
+    partition.log.writer._sequences.published = -1
+    with pytest.raises(eventlog.OutOfOrderSequenceError):
+        append(FIRST.after(4))
+
+
 def test_log_append_time(log: eventlog.EventLog) -> None:
     """A repeated batch is acknowledged with the time that the log gave it at first."""
     partition = log.create_topic("t", message_timestamp_type="LogAppendTime").partitions[0]
