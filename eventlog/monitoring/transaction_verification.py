@@ -17,6 +17,7 @@ from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome, decode
 from eventlog.errors import ClosedError, CorruptMetadataError, CorruptSegmentError, EventLogError
 from eventlog.format.filenames import HEAD
+from eventlog.format.producer_stamp import records_between
 from eventlog.format.record_batch import RecordBatch
 from eventlog.monitoring.transaction_monitor import TransactionMonitor
 from eventlog.storage.head import Head
@@ -24,7 +25,10 @@ from eventlog.topics.internal import TRANSACTIONS_TOPIC
 from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry
 
-_FIELDS = 4  # of each part: first offset, offset behind the last, producer id, producer epoch
+_OTHERS = "are other records than a transaction has committed"
+_POWER_CUT = 'with durability="os" a power cut can do that'
+_FIELDS = 5  # of each part: first offset, offset behind the last, producer id, producer epoch, first sequence number
+_Part = tuple[int, int, int, int, int]
 
 
 @attrs.frozen
@@ -127,7 +131,9 @@ class _Verification:
         if outcome.is_committed:
             for part in outcome.parts:
                 parts = self._parts.setdefault((part.topic_id, part.partition), array("q"))
-                parts.extend((part.base_offset, part.end_offset, outcome.producer_id, outcome.epoch))
+                parts.extend(
+                    (part.base_offset, part.end_offset, outcome.producer_id, outcome.epoch, part.base_sequence)
+                )
 
     # --- a partition ---
 
@@ -157,7 +163,7 @@ class _Verification:
                 part = next(parts, None)
             if part is not None and part[0] <= batch.last_offset:
                 if not _belongs(batch, part):
-                    self._wrong(partition, *part[:2], "are other records than those that a transaction has committed")
+                    self._wrong(partition, *part[:2], f"{_OTHERS}; {_POWER_CUT}")
                     part = next(parts, None)
             elif batch.is_transactional:
                 strangers.append((batch.base_offset, batch.last_offset + 1))
@@ -184,10 +190,7 @@ class _Verification:
         if is_pending:
             self._notes.append(f"{_name(partition)}: {_pending(last > end)}")
         elif last > end:
-            self._wrong(
-                partition, end, last,
-                'were committed, and are not there; with durability="os" a power cut can do that',
-            )  # fmt: skip
+            self._wrong(partition, end, last, f"were committed, and are not there; {_POWER_CUT}")
 
     def _wrong(self, partition: Partition, base_offset: int, end_offset: int, what: str) -> None:
         self._problems.append(f"{_name(partition)}: offsets {base_offset} to {end_offset - 1} {what}")
@@ -204,21 +207,23 @@ def _pending(is_committed: bool) -> str:
     return f"{found}; whoever comes to the partition next finds out from the journal what became of it"
 
 
-def _ranges(parts: array[int]) -> Iterator[tuple[int, int, int, int]]:
+def _ranges(parts: array[int]) -> Iterator[_Part]:
     for start in range(0, len(parts), _FIELDS):
-        yield parts[start], parts[start + 1], parts[start + 2], parts[start + 3]
+        base_offset, end_offset, producer_id, epoch, sequence = parts[start : start + _FIELDS]
+        yield base_offset, end_offset, producer_id, epoch, sequence
 
 
-def _is_within(found: tuple[int, int], parts: list[tuple[int, int, int, int]]) -> bool:
+def _is_within(found: tuple[int, int], parts: list[_Part]) -> bool:
     return any(part[0] <= found[0] and found[1] <= part[1] for part in parts)
 
 
-def _belongs(batch: RecordBatch, part: tuple[int, int, int, int]) -> bool:
+def _belongs(batch: RecordBatch, part: _Part) -> bool:
     return (
         batch.is_transactional
-        and (batch.producer_id, batch.producer_epoch) == part[2:]
+        and (batch.producer_id, batch.producer_epoch) == part[2:4]
         and part[0] <= batch.base_offset
         and batch.last_offset < part[1]
+        and records_between(part[4], batch.base_sequence) == batch.base_offset - part[0]
     )
 
 
