@@ -1,0 +1,329 @@
+"""Kill a process at every system call of its transactions, and let one after the other come to what it leaves behind.
+
+Works as ``tests/crash/kill_driver.py`` does, whose parts it uses: ``strace`` kills a forked child instead of making
+its n-th call of a name. With ``begin`` apart from ``work``, so that the calls are those of the work alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "crash"))
+
+import harness
+import kill_driver
+from harness import Pipe, child, run, status_of
+
+import eventlog
+from eventlog import OffsetAndMetadata, TopicPartition
+from eventlog.model import GroupMetadata
+
+PLACES = [TopicPartition(topic, number) for topic in ("a", "b") for number in range(2)]
+INPUT = TopicPartition("in", 0)
+GROUP = "g"
+SIZES = (0, 700, 90)  # bytes behind a value: the segments roll now and then
+TRANSACTIONS = 3
+MARKER = b"marker"
+
+
+def transact(producer: eventlog.Producer, number: int) -> None:
+    """Commit the number everywhere, and the group's offset."""
+    with producer.transaction():
+        for tp in PLACES:
+            value = b"%d:" % number + b"v" * SIZES[number % 3]
+            producer.send_many(tp.topic, [value, value], partition=tp.partition)
+        producer.send_offsets_to_transaction({INPUT: number}, GroupMetadata(GROUP))
+
+
+class Transact(kill_driver.Scenario):
+    """Commit transactions over two topics of two partitions, with offsets; the first of all when ``known`` is off."""
+
+    durability = "os"
+    known = True
+    floor = "/eventlog/"
+    template = ""  # a log to begin with, made once
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = ""
+        self.comer: Callable[[eventlog.EventLog], None] = COMERS[0]
+        self._log: eventlog.EventLog | None = None
+        self._producer: eventlog.Producer | None = None
+
+    @property
+    def done_before(self) -> int:
+        return 0 if self.known else -1
+
+    def make_template(self, path: str) -> None:
+        with eventlog.open(path) as log:
+            for topic in ("a", "b"):
+                log.create_topic(topic, partitions=2, **harness.SMALL_SEGMENTS)
+            log.create_topic("in").partitions[0].append([b"x"] * 100)
+            if self.known:
+                transact(log.producer(transactional_id="t"), 0)
+
+    def prepare(self, path: str) -> None:
+        shutil.copytree(self.template, path, dirs_exist_ok=True)
+
+    def companion(self, path: str) -> kill_driver.Companion | None:
+        self.path = path
+        return Reader(path) if self.accompanied else None
+
+    def begin(self) -> None:
+        """What comes before the calls that are counted."""
+        self._log = self.open(self.path)
+        self._producer = self._log.producer(transactional_id="t", durability=self.durability)
+        if self.known:
+            self._producer.init_transactions()
+
+    def work(self, path: str, acknowledge: kill_driver.Acknowledge) -> None:
+        assert self._producer is not None
+        for number in range(self.done_before + 1, self.done_before + 1 + TRANSACTIONS):
+            transact(self._producer, number)
+            acknowledge(number)
+
+    def check(self, path: str, acknowledged: list[object]) -> None:
+        least = max([self.done_before, *acknowledged])  # type: ignore[type-var]
+        with eventlog.open(path) as log:
+            self.comer(log)
+            last = last_of(log)
+            assert last in (least, least + 1), f"{last} is there, {least} was acknowledged"
+            with log.producer(transactional_id="t") as producer:
+                transact(producer, last + 1)
+            assert last_of(log) == last + 1
+            harness.check_clean(log)
+        with eventlog.open(path) as log:
+            assert last_of(log) == last + 1
+            with log.producer(transactional_id="t") as producer:
+                transact(producer, last + 2)
+            assert last_of(log) == last + 2
+            harness.check_clean(log)
+
+
+class TransactAccompanied(Transact):
+    """The same while another process reads all the time: no session ends, and whoever comes next settles."""
+
+    accompanied = True
+
+
+class TransactDurably(Transact):
+    """The same with every commit on the device."""
+
+    durability = "disk"
+
+
+class TransactDurablyAccompanied(TransactAccompanied):
+    """The same, and another process reads."""
+
+    durability = "disk"
+
+
+class TransactFirst(Transact):
+    """The first transaction of all: the journal, the id and the topic of offsets appear."""
+
+    known = False
+
+
+class Reader(kill_driver.Companion):
+    """Polls all the time, sleeping in between; in the end it has had everything once, and the same everywhere."""
+
+    def _work(self, path: str) -> None:
+        with eventlog.open(path) as log, log.consumer("a", "b", auto_offset_reset="earliest") as consumer:
+            found = consumer.poll()
+            self._opened.sign()
+            os.set_blocking(self._ended.reader, False)
+            while not self._is_told():
+                found += consumer.poll(timeout=0.02)
+            while more := consumer.poll():
+                found += more
+            parts = []
+            for tp in PLACES:
+                here = [record for record in found if (record.topic, record.partition) == tp]
+                assert [record.offset for record in here] == list(range(len(here)))
+                parts.append([record.value for record in here if record.value != MARKER])
+            assert all(part == parts[0] for part in parts)
+            assert last_of(log) * 2 + 2 == len(parts[0])
+            harness.check_clean(log)
+
+    def _is_told(self) -> bool:
+        try:
+            return bool(self._ended.wait())
+        except BlockingIOError:
+            return False
+
+
+def last_of(log: eventlog.EventLog) -> int:
+    """Return the number of the last transaction; each up to it is whole in every partition, and so are offsets."""
+    found = set()
+    for tp in PLACES:
+        values = [v for v, _ in harness.read_all(log.topic(tp.topic).partitions[tp.partition]) if v != MARKER]
+        numbers = [int((value or b"").split(b":")[0]) for value in values]
+        last = len(numbers) // 2 - 1
+        assert numbers == [number for number in range(last + 1) for _ in range(2)], numbers
+        found.add(last)
+    assert len(found) == 1, f"partitions end at {found}"
+    last = found.pop()
+    with log.consumer(group=GROUP) as consumer:
+        assert consumer.committed(INPUT) == (OffsetAndMetadata(last) if last >= 0 else None)
+    return last
+
+
+# --- who comes first to what the dead process left ---
+
+
+def comes_to_append(log: eventlog.EventLog) -> None:
+    """By plain appends, in no particular order."""
+    for tp in reversed(PLACES):
+        log.topic(tp.topic).partitions[tp.partition].append([MARKER])
+
+
+def comes_with_a_producer(log: eventlog.EventLog) -> None:
+    """By an idempotent producer."""
+    with log.producer() as producer:
+        for tp in PLACES:
+            producer.send(tp.topic, MARKER, partition=tp.partition)
+
+
+def comes_to_poll(log: eventlog.EventLog) -> None:
+    """By a poll: what it finds is whole in each partition."""
+    with log.consumer("a", "b", auto_offset_reset="earliest") as consumer:
+        count = sum(len(records) for records in iter(consumer.poll, []))
+        assert count % (2 * len(PLACES)) == 0, count
+
+
+def comes_for_the_end(log: eventlog.EventLog) -> None:
+    """By a look at the ends, which are the same everywhere."""
+    ends = {log.topic(tp.topic).partitions[tp.partition].log_end_offset for tp in PLACES}
+    assert len(ends) == 1, ends
+
+
+def comes_for_offsets(log: eventlog.EventLog) -> None:
+    """By a question for committed offsets: they tell as much as the partitions."""
+    with log.consumer(group=GROUP) as consumer:
+        found = consumer.committed(INPUT)
+    last = last_of(log)
+    assert found == (OffsetAndMetadata(last) if last >= 0 else None)
+
+
+def comes_with_a_transaction(log: eventlog.EventLog) -> None:
+    """By another id's transaction into one of the partitions."""
+    with log.producer(transactional_id="other") as producer, producer.transaction():
+        producer.send("b", MARKER, partition=0)
+
+
+def comes_to_init(log: eventlog.EventLog) -> None:
+    """By the same id's init_transactions: all that was committed is published when it returns."""
+    with log.producer(transactional_id="t") as producer:
+        producer.init_transactions()
+        words = [log.topic(tp.topic).partitions[tp.partition].log.head.end_offset for tp in PLACES]
+        assert len(set(words)) == 1, words
+
+
+COMERS = [
+    comes_to_append,
+    comes_to_poll,
+    comes_for_offsets,
+    comes_with_a_producer,
+    comes_with_a_transaction,
+    comes_for_the_end,
+    comes_to_init,
+]
+SCENARIOS: dict[str, type[Transact]] = {
+    "os": Transact,
+    "os_accompanied": TransactAccompanied,
+    "disk": TransactDurably,
+    "disk_accompanied": TransactDurablyAccompanied,
+    "first": TransactFirst,
+}
+
+
+# --- one run, and all of them ---
+
+
+def traced(scenario: Transact, work: Callable[[], None], options: list[str]) -> int:
+    """Run ``work`` in a child that is traced once it has begun, and return its status."""
+    ready, go = Pipe(), Pipe()
+
+    def begin_wait_and_work() -> None:
+        scenario.begin()
+        ready.sign()
+        go.wait()
+        work()
+
+    pid = child(begin_wait_and_work)
+    ready.wait()
+    strace = subprocess.Popen(["strace", "-f", *options, "-p", str(pid)], stderr=subprocess.PIPE)
+    assert strace.stderr is not None
+    line = strace.stderr.readline()
+    assert b"attached" in line, line
+    go.sign()
+    status = status_of(pid)
+    strace.stderr.read()
+    strace.stderr.close()
+    strace.wait()
+    ready.close()
+    go.close()
+    return status
+
+
+def once(scenario: Transact, path: str, options: list[str]) -> tuple[int, bool]:
+    """Run the scenario up to its death; return its status, and whether what it left is as it must be."""
+    os.mkdir(path)
+    scenario.prepare(path)
+    companion = scenario.companion(path)
+    acknowledgements = Pipe()
+    status = traced(scenario, lambda: scenario.work(path, acknowledgements.put), options)
+    acknowledged = acknowledgements.take_all()
+    good = status_of(child(lambda: scenario.check(path, acknowledged))) == 0
+    if companion:
+        good = companion.end() == 0 and good
+    if not good:
+        print(f"{scenario.comer.__name__}: the above after {acknowledged}", file=sys.stderr, flush=True)
+    shutil.rmtree(path)
+    return status, good
+
+
+def points_of(kind: type[Transact], base: str) -> list[tuple[str, int]]:
+    """Return each call that the work makes, from one run that nobody kills."""
+    trace = os.path.join(base, "trace")
+    assert once(kind(), os.path.join(base, "whole"), ["-o", trace]) == (0, True)
+    with open(trace) as file:
+        calls = Counter(line.split("(")[0].split()[-1] for line in file if "(" in line)
+    del calls["exit_group"]
+    return [(call, n) for call, count in sorted(calls.items()) for n in range(1, count + 1)]
+
+
+def main(name: str, step: int, first: int) -> dict[str, object]:
+    """Die at every ``step``-th call from ``first`` on."""
+    kind = SCENARIOS[name]
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a killed process loses no page that it wrote
+    with tempfile.TemporaryDirectory(dir=memory) as base:
+        kind.template = os.path.join(base, "template")
+        run(lambda: kind().make_template(kind.template))
+        points = points_of(kind, base)[first::step]
+        report: dict[str, Any] = {"points": len(points), "killed": 0, "survived": [], "bad": []}
+        for index, (call, n) in enumerate(points):
+            scenario = kind()
+            scenario.comer = COMERS[index % len(COMERS)]
+            options = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}", "-o", "/dev/null"]
+            status, good = once(scenario, os.path.join(base, str(index)), options)
+            report["killed"] += status == -9
+            if status != -9:
+                report["survived"].append((call, n, status))
+            if not good:
+                report["bad"].append((call, n, scenario.comer.__name__))
+        return report
+
+
+if __name__ == "__main__":
+    logging.getLogger("eventlog").setLevel(logging.ERROR)  # torn tails are what this is about
+    print(json.dumps(main(sys.argv[1], *map(int, sys.argv[2:4]))))
