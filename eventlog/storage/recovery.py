@@ -7,7 +7,8 @@ sync. Under the partition's lock:
    segment but one (older ones were synced when their successors were sealed).
 2. Scan from there, every CRC checked. Damage with whole batches behind it is jumped over and reported; the bytes stay
    where they are, and a reader who arrives there is told which offsets are lost.
-   The log ends before the first batch of a transaction that the journal does not know as committed.
+   The log ends before the first batch of a transaction that the journal does not know as committed. Segments behind it
+   are set aside: a power cut has brought that batch back in place of records that were not durable.
 3. Bytes behind the last whole batch, at the very end, are a torn tail: copy them to ``<segment>.torn.<position>`` and
    sync the copy, then overwrite them with zeros. A crash in between repeats this step. On a full disk, which is where
    a write tears without any crash, there is no copy: a log must open there, and no record is lost with these bytes.
@@ -129,6 +130,9 @@ class _Recovery:
             if base != start.segment_base and not self._enter(base):
                 continue
             self._scan_one(self._log.segments[base], following)
+            if self._has_unfinished:
+                self._set_aside_behind(base, todo)
+                break
         self._end()
 
     def _enter(self, base: int) -> bool:
@@ -148,12 +152,13 @@ class _Recovery:
         for damage in scan_segment(segment, self._tail, self._is_unfinished):
             self._add_damage(damage)
         self._count(scanned_bytes=self._tail.position - begin)
-        if following is not None:
+        sealed = following is not None and not self._has_unfinished
+        if sealed:
             self._tail.seal()
         if self._writes and self._write_again:
             self._write_through(segment, begin)
         if self._writes:
-            self._complete_indexes(segment, sealed=following is not None, scanned=self._tail.position > begin)
+            self._complete_indexes(segment, sealed=sealed, scanned=self._tail.position > begin)
 
     def _is_unfinished(self, batch: RecordBatch) -> bool:
         """Tell whether the batch is of a transaction that was never committed: then the log ends before it."""
@@ -231,10 +236,17 @@ class _Recovery:
             finally:
                 self._fs.close(fd)
 
+    def _set_aside_behind(self, last: int, bases: list[int]) -> None:
+        """Rename the segments behind the one that the log ends in."""
+        for base in bases:
+            if base > last:
+                self._set_aside(base)
+        self._log.segments.refresh()
+
     def _set_aside(self, base: int) -> None:
         """Rename a segment that the one before has outgrown: a roll that was undone, and came back in a power cut."""
         path = os.path.join(self._log.directory, segment_name(base, LOG))
-        logger.warning("%s: overlaps the segment before it; set aside", path)
+        logger.warning("%s: does not go on where the segment before it ends; set aside", path)
         if self._writes:
             self._fs.rename(path, path.removesuffix(LOG) + TORN)
 
