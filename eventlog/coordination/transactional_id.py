@@ -69,6 +69,7 @@ class TransactionalId:
         self._lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
         self._owner = FileLock(fs, os.path.join(self.path, TRANSACTION_OWNER), readonly=readonly)
         self._page: Words | None = None
+        self._is_owner = False
 
     # --- the producer ---
 
@@ -91,9 +92,17 @@ class TransactionalId:
                 words[L.TX_PRODUCER_ID], words[L.TX_EPOCH], words[L.TX_TIMEOUT] = producer_id, epoch, timeout_ms
                 words[L.TX_PROCESS] = os.getpid()
                 self.note(L.STATUS_EMPTY)
-                self._owner.close()
-                self._owner.acquire(blocking=False)  # one that was fenced may still live, and hold it
+                self._own()
         return producer_id, epoch
+
+    def _own(self) -> None:
+        """Show that this producer lives, unless one that it has fenced still holds the id: then with a later call."""
+        if not self._is_owner:
+            self._is_owner = self._owner.acquire(blocking=False)
+
+    def _disown(self) -> None:
+        self._is_owner = False
+        self._owner.close()
 
     def _next(self, known: tuple[int, int] | None) -> tuple[int, int]:
         if known is None or known[1] >= LAST_EPOCH - 1:  # Kafka keeps the last epoch for fencing
@@ -131,6 +140,7 @@ class TransactionalId:
         """Raise ProducerFencedError when another producer has begun here since."""
         words = self._page
         if words is None or (words.item(L.TX_PRODUCER_ID), words.item(L.TX_EPOCH)) != (producer_id, epoch):
+            self._disown()
             raise ProducerFencedError(
                 f"another producer has begun with transactional_id={self.transactional_id!r}", path=self.path,
                 hint="close this one: the other goes on in its place, and what this one had not committed is gone",
@@ -146,6 +156,7 @@ class TransactionalId:
             words[L.TX_CHANGED] = now
             if status == L.STATUS_ONGOING:
                 words[L.TX_STARTED] = now
+                self._own()
             words[L.TX_STATUS] = status
 
     def note_commit(self, journal_offset: int) -> None:
@@ -176,5 +187,5 @@ class TransactionalId:
     def close(self) -> None:
         """Give back descriptors and mappings, and the hold on the id."""
         self._lock.close()
-        self._owner.close()
+        self._disown()
         self._page = None

@@ -119,6 +119,24 @@ def test_a_newer_producer_shows_its_epoch(log: eventlog.EventLog) -> None:
     assert only(log).producer_epoch == 1
 
 
+@pytest.mark.parametrize("learns", [False, True], ids=["closed", "fenced"])
+def test_who_began_while_another_was_alive_is_seen_to_live(log: eventlog.EventLog, learns: bool) -> None:
+    """The newer producer holds the id from its next transaction on, once the older was closed or knows it is fenced."""
+    create_topics(log)
+    first, second = (log.producer(transactional_id="transfer") for _ in range(2))
+    transfer(first)
+    transfer(second)
+    if learns:
+        with pytest.raises(eventlog.ProducerFencedError):
+            first.begin_transaction()
+    else:
+        first.close()
+    second.begin_transaction()
+    assert (only(log).state, only(log).is_alive) == ("Ongoing", True)
+    second.close()
+    assert (only(log).state, only(log).is_alive) == ("CompleteAbort", False)
+
+
 def test_ids_are_sorted_whatever_they_hold(log: eventlog.EventLog) -> None:
     """An id may have any characters, and is shown as it was given."""
     for name in ("b/c", "a b", "é"):
