@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _LOOK_EVERY = 0.01  # seconds
+_KILLED_WITHIN = 60.0  # seconds: it may have to finish a system call
 _PR_SET_PDEATHSIG = 1
 
 
@@ -54,9 +55,10 @@ class ForkedProcess:
 
     def kill(self) -> None:
         """End it here and now."""
-        self.was_killed = True
-        self._send(signal.SIGKILL)
-        self.wait(60.0)
+        if self.is_running():
+            self.was_killed = True
+            self._send(signal.SIGKILL)
+            self.wait(_KILLED_WITHIN)
 
     def stop(self, seconds: float) -> None:
         """Keep it from running until `go_on`, which is due in ``seconds``."""

@@ -23,8 +23,8 @@ from eventlog.testing.soak.value import name_of
 from eventlog.testing.soak.volume import Volume
 
 FAULTS = "faults.jsonl"  # where everybody notes what was done to whom
+# What a broken or a full disk is to a program, and a delivery that it has kept waiting for too long.
 TROUBLE = (eventlog.StorageError, eventlog.LogFullError, eventlog.DeliveryTimeoutError)
-# what a broken or a full disk is to a program, and a delivery that it kept waiting for too long
 _PAUSE_AFTER_TROUBLE = 0.05  # seconds
 _DELIVERY_TIMEOUT_MS = 4000
 _TRANSACTION_TIMEOUT_MS = 1500  # shorter than the longest stop
