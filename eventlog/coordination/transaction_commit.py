@@ -6,7 +6,7 @@ Step by step (each partition's part is told in ``storage/prepared_append.py``):
 2. Write all batches behind the published ends; mark each partition as pending. A crash up to here leaves nothing that
    anyone reads: whoever comes to one of these partitions next finds no outcome, notes that the transaction was aborted,
    and clears the bytes away.
-3. With ``durability="disk"``, bring them to the device.
+3. With ``durability="disk"``, bring them to the device, all at once.
 4. Append the outcome to the journal: **the commit point**. With ``durability="disk"`` it is on the device before the
    next step. After a crash from here on each part is published by whoever comes to it next.
 5. Publish all ends, one after the other, and let go. In between, for microseconds, a reader of several partitions may
@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.errors import EventLogError
-from eventlog.storage.prepared_append import PreparedAppend
+from eventlog.storage.prepared_append import PreparedAppend, sync_all
 
 Describe = Callable[[int], TransactionOutcome]
 
@@ -70,8 +70,7 @@ class TransactionCommit:
             for append in self._appends:
                 append.write(self.transaction, self.journal_offset)
             if self._durable:
-                for append in self._appends:
-                    append.sync()
+                sync_all(self._appends)
             outcome = describe(self.transaction)
             self.is_committed = None  # from here on the journal alone knows
             self._journal.append(outcome, "disk" if self._durable else "os")

@@ -10,11 +10,12 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from eventlog.errors import EventLogError, LogFullError, ReadOnlyLogError, StorageError
 from eventlog.files.mapping import map_readonly, map_shared
+from eventlog.files.syncs_at_once import sync_at_once
 
 Buffer = Any  # whatever has the buffer protocol; collections.abc.Buffer comes with Python 3.12
 
@@ -75,6 +76,17 @@ class FileSystem:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
     else:
         sync = staticmethod(os.fdatasync)
+
+    def sync_all(self, fds: Sequence[int], failed: Callable[[int, OSError], object]) -> None:
+        """Sync several files, at once where that is quicker; ``failed`` is told each one that could not be synced."""
+        if len(fds) > 1 and self.sync is os.fdatasync:
+            sync_at_once(os.fdatasync, fds, failed)
+            return
+        for fd in fds:  # whoever has a sync of his own may count on their order
+            try:
+                self.sync(fd)
+            except OSError as error:
+                failed(fd, error)
 
     def size(self, fd: int) -> int:
         """Return the length of the open file in bytes."""

@@ -132,20 +132,29 @@ class Flusher:
         offset = self._log.context.journal.end_offset()
         return min(offset, head.words.item(L.HEAD_JOURNAL)) if head.is_pending() else offset
 
-    def sync_prepared(self, state: EndState, fd: int) -> None:
-        """Bring what a transaction has written here, up to ``state``, and all before it to the device.
+    def sync_before_prepared(self, state: EndState) -> None:
+        """Bring the segments to the device that lie before the one in which a transaction's part ends.
 
-        The caller holds the partition's lock, and ``fd`` is open for the segment. Raises as `sync_to` does.
+        The caller holds the partition's lock, here and for the two that follow. Raises as `sync_to` does.
         """
         try:
-            durable = self._log.head.words.item(L.HEAD_DURABLE)
-            self._sync_sealed_segments(durable, state.segment_base)
-            self._fs.sync(fd)
-            self._sync_directories(state.segment_base)
-            if state.segment_base > self._log.head.end_state().segment_base:
-                self._directory_synced_for = min(self._directory_synced_for, durable)  # the roll may yet be undone
+            self._sync_sealed_segments(self._log.head.words.item(L.HEAD_DURABLE), state.segment_base)
         except OSError as error:
-            raise self.failure(error, self._log.writer.poison_locked) from error
+            raise self.prepared_failure(error) from error
+
+    def sync_names_of_prepared(self, state: EndState) -> None:
+        """Do the same for the names of new segments."""
+        try:
+            self._sync_directories(state.segment_base)
+        except OSError as error:
+            raise self.prepared_failure(error) from error
+        if state.segment_base > self._log.head.end_state().segment_base:
+            durable = self._log.head.words.item(L.HEAD_DURABLE)
+            self._directory_synced_for = min(self._directory_synced_for, durable)  # the roll may yet be undone
+
+    def prepared_failure(self, error: OSError) -> EventLogError:
+        """Return what a failed sync of what a transaction has written means, having poisoned the partition."""
+        return self.failure(error, self._log.writer.poison_locked)
 
     def failure(self, error: OSError, poison: Callable[[], None]) -> EventLogError:
         """Return what a failed sync means to its caller; calls ``poison`` if the device may have lost something."""

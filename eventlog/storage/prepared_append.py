@@ -7,7 +7,7 @@ Step by step, in the hands of who commits (``coordination/transaction_commit.py`
 2. `write`: write the batches behind the published end, fill the head's slot that is not in force, and mark the
    partition as pending. A crash before the mark leaves bytes that nobody reads, as any append does; after it, whoever
    writes next, or reads at the end, settles the transaction first (`LogEnd`): the journal knows its outcome.
-3. `sync`, where the transaction is to survive a power cut: the batches are on the device before the outcome is.
+3. `sync_all`, where the transaction is to survive a power cut: the batches are on the device before the outcome is.
 4. `publish` when the outcome is written: one store of the new log end offset. Or `take_back` when it never will be.
 5. `let_go`: free both locks, and wake readers.
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Sequence
 
+from eventlog.errors import EventLogError
 from eventlog.files.filesystem import translate
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
@@ -80,9 +81,13 @@ class PreparedAppend:
         self._state = end._tail.state()
         head.prepare(self._state, transaction, journal_offset)
 
-    def sync(self) -> None:
-        """Bring what was written, and all before it, to the device. Raises StorageError."""
-        self.log.flusher.sync_prepared(self._state, self._end._active_fd)
+    def sync_before(self) -> None:
+        """Bring the segments to the device that lie before the one written last. Raises StorageError."""
+        self.log.flusher.sync_before_prepared(self._state)
+
+    def sync_names(self) -> None:
+        """Bring the names of new segments to the device. Raises StorageError."""
+        self.log.flusher.sync_names_of_prepared(self._state)
 
     def publish(self, *, durable: bool, journal_offset: int) -> None:
         """Publish; the records exist for every process. ``durable``: they are on the device, and so is the outcome."""
@@ -118,3 +123,21 @@ class PreparedAppend:
         words = self.log.head.words
         if self.result is not None and words.item(L.HEAD_SLEEPING) > self.result.base_offset:
             wake(words, L.HEAD_END)
+
+
+def sync_all(appends: Sequence[PreparedAppend]) -> None:
+    """Bring what all of them wrote, and all before it, to the device, at once. Raises StorageError, ..."""
+    for append in appends:
+        append.sync_before()
+    by_fd = {append._end._active_fd: append for append in appends}
+    errors: list[tuple[EventLogError, OSError]] = []
+
+    def failed(fd: int, error: OSError) -> None:
+        errors.append((by_fd[fd].log.flusher.prepared_failure(error), error))
+
+    if by_fd:
+        appends[0].log.context.fs.sync_all(list(by_fd), failed)
+    for translated_error, error in errors:
+        raise translated_error from error
+    for append in appends:
+        append.sync_names()

@@ -119,7 +119,7 @@ def test_a_reader_that_sleeps_wakes_with_the_commit(log: eventlog.EventLog) -> N
 # --- between two steps of a commit ---
 
 
-@pytest.mark.parametrize("step", ["hold", "write", "sync"])
+@pytest.mark.parametrize("step", ["hold", "write", "sync_before", "sync_names"])
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_before_the_commit_point_nothing_is_visible(
     log: eventlog.EventLog, run_python: RunPython, monkeypatch: pytest.MonkeyPatch, step: str, place: TopicPartition
