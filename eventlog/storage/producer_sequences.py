@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from eventlog.errors import CorruptSegmentError, EventLogError
 from eventlog.format.layouts import NO_PRODUCER_ID
-from eventlog.format.producer_stamp import ProducerStamp
+from eventlog.format.producer_stamp import ProducerStamp, sequence_after
 from eventlog.model import AppendResult
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.producer_snapshot import LastBatch, read_snapshot, snapshot_offsets, write_snapshot
-from eventlog.storage.producer_state import ProducerTable
+from eventlog.storage.producer_state import LONGEST_RUN, ProducerTable
 
 if TYPE_CHECKING:
     from eventlog.format.record_batch import RecordBatch
@@ -45,7 +45,9 @@ class ProducerSequences:
         # Before this offset the table holds every producer; None: it holds only those of this process.
         self._complete_until: int | None = None
         self._asked = False  # for a producer of elsewhere, since a segment was last sealed
-        self._admitted: tuple[ProducerStamp, int, int] | None = None  # stamp, records, offset: not noted yet
+        # Not in the table yet: the stamp of the first record, how many were published, the offset of the first, and how
+        # many more were admitted last.
+        self._admitted: tuple[ProducerStamp, int, int, int] | None = None
         self.published = -1  # the log end offset that the last append of a producer published
         self._ended: list[int] = []  # producers of this process that send no more
         self._many = _MANY_PRODUCERS
@@ -56,12 +58,19 @@ class ProducerSequences:
         Raises OutOfOrderSequenceError and ProducerFencedError, see `ProducerTable.find`.
         """
         if self._admitted is not None:
-            before, count, offset = self._admitted
-            if self.published == offset + count or self._is_published(before, offset, end_offset):
-                self._table.add(before, count, offset)
-                if self._complete_until == offset:
-                    self._complete_until = offset + count
-            self._admitted = None
+            first, count, offset, last = self._admitted
+            count += last
+            if (  # the shortest way: a producer that goes on, with nobody else's records in between
+                self.published == offset + count == end_offset
+                and is_own
+                and stamp.sequence == sequence_after(first.sequence, count)
+                and stamp.producer_id == first.producer_id
+                and stamp.epoch == first.epoch
+                and count < LONGEST_RUN
+            ):
+                self._admitted = first, count, offset, records
+                return None
+            self._note(end_offset)
         if self._ended:
             self._forget_ended()
         if not is_own:
@@ -69,15 +78,31 @@ class ProducerSequences:
         earlier = self._table.find(stamp, records)
         if earlier is not None:
             return self._earlier(stamp, records, earlier)
-        self._admitted = stamp, records, end_offset
+        self._admitted = stamp, 0, end_offset, records
         if len(self._table.states) > self._many:
             self._forget_unused()
             self._many = max(_MANY_PRODUCERS, 2 * len(self._table.states))
         return None
 
-    def _is_published(self, stamp: ProducerStamp, offset: int, end_offset: int) -> bool:
+    def _note(self, end_offset: int) -> None:
+        """Put what was admitted into the table, as far as it was published."""
+        assert self._admitted is not None
+        first, count, offset, last = self._admitted
+        end = offset + count
+        if self.published == end + last or (end < end_offset and self._is_there(first.after(count), end)):
+            count += last
+        self._note_run(first, count, offset)
+        self._admitted = None
+
+    def _note_run(self, first: ProducerStamp, count: int, offset: int) -> None:
+        if count:
+            self._table.add(first, count, offset)
+            if self._complete_until == offset:
+                self._complete_until = offset + count
+
+    def _is_there(self, stamp: ProducerStamp, offset: int) -> bool:
         """An append did not come to its end: see whether its records were published."""
-        batch = self._batch_at(offset) if offset < end_offset else None
+        batch = self._batch_at(offset)
         return batch is not None and _is_of(batch, stamp)
 
     def _earlier(self, stamp: ProducerStamp, records: int, offset: int) -> AppendResult:
@@ -186,11 +211,21 @@ class ProducerSequences:
         if self._complete_until is None:
             return
         if self._asked:
+            self._note_before_sealing()
             self._learn(end_offset)
             self._write_snapshot(end_offset)
         else:
             self._complete_until = None
         self._asked = False
+
+    def _note_before_sealing(self) -> None:
+        """Note what is published; what this very append is about to write remains admitted."""
+        if self._admitted is not None:
+            first, count, offset, last = self._admitted
+            if self.published == offset + count + last:
+                count, last = count + last, 0
+            self._note_run(first, count, offset)
+            self._admitted = (first.after(count), 0, offset + count, last) if last else None
 
     def _write_snapshot(self, end_offset: int) -> None:
         log = self._log

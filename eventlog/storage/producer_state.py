@@ -17,7 +17,7 @@ from eventlog.format.producer_stamp import ProducerStamp, records_between, seque
 
 _RUNS = 5  # Kafka's ProducerStateEntry.NUM_BATCHES_TO_RETAIN
 # All runs together must stay below the 2**31 sequence numbers there are: one number never stands for two records.
-_LONGEST_RUN = 2**27
+LONGEST_RUN = 2**27
 JUST_NOW = 2**63 - 1  # since someone last asked for the time: an append has no time to do so
 
 
@@ -125,7 +125,7 @@ class ProducerTable:
             if (
                 base_offset == base + count
                 and sequence == sequence_after(first, count)
-                and count + records <= _LONGEST_RUN
+                and count + records <= LONGEST_RUN
             ):
                 runs = (*runs[:-1], _new_run((first, count + records, base)))
             else:

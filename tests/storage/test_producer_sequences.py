@@ -124,6 +124,29 @@ def test_an_append_that_had_no_time_to_note_its_end(partition: eventlog.Partitio
         append(FIRST.after(4))
 
 
+def test_a_producer_of_this_process_is_known_to_others_through_what_it_wrote(
+    log: eventlog.EventLog, partition: eventlog.Partition, run_python: RunPython
+) -> None:
+    """A producer's own batches, over many segments, are all known when somebody from elsewhere asks about them."""
+    stamp, offsets = FIRST, []
+    for number in range(30):
+        batches = partition.encode([b"%d" % number] * 2 + [b"x" * 300], stamp=stamp)
+        offsets.append(partition.log.writer.append(batches, None, stamp, is_own=True).base_offset)
+        if number in (7, 8, 20):
+            partition.append([b"another's"])
+        if number == 12:
+            write(partition, ProducerStamp(42, 0, 0), [b"from elsewhere"])
+        stamp = stamp.after(3)
+    assert len(partition.log.segments.bases()) > 2
+    for number in (21, 25, 29, 28):
+        values = [b"%d" % number] * 2 + [b"x" * 300]
+        assert write(partition, FIRST.after(3 * number), values).base_offset == offsets[number]
+    table = partition.log.writer._sequences._table
+    table.check()
+    assert table.states[41].next_sequence == 90
+    assert run_python(REPEAT, log.path, 87, 88, 89, 90) == [*range(offsets[29], offsets[29] + 4)]
+
+
 def test_log_append_time(log: eventlog.EventLog) -> None:
     """A repeated batch is acknowledged with the time that the log gave it at first."""
     partition = log.create_topic("t", message_timestamp_type="LogAppendTime").partitions[0]
