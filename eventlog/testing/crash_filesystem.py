@@ -95,7 +95,7 @@ class CrashFileSystem(FileSystem):
         """Crash before the step of this number, counted from 0: ``crash_at(steps)`` is before the next one.
 
         If that is a write, the share ``torn`` of its bytes is written all the same. From then on every call raises
-        SimulatedCrash, and so does every store into a mapped page. None: do not crash.
+        SimulatedCrash, and what is stored into mapped pages reaches nobody. None: do not crash.
         """
         self._crash_at, self._torn = step, torn
 
@@ -346,7 +346,7 @@ class _WatchedPage(np.ndarray[Any, np.dtype[Any]]):
         self._process, self._file = getattr(source, "_process", None), getattr(source, "_file", None)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self._process is None or self._file is None:
+        if self._process is None or self._file is None or self._process.crashed:  # a dead one's page is detached
             super().__setitem__(key, value)
             return
         with self._process.step("store", self._file.path, f"[{key}]"):
