@@ -117,11 +117,16 @@ class Flusher:
             raise self.failure(error, self._log.writer.poison) from error
         if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:  # another process was told of a device error meanwhile
             raise self._log.writer.poisoned_error()
-        if head.words.item(L.HEAD_TRANSACTION_END) > head.words.item(L.HEAD_DURABLE):
-            self._log.context.journal.sync()  # or else recovery would take these transactions for unfinished ones
+        self.sync_outcomes()
         self._last_flush = self._log.context.clock.monotonic()
         if state.end_offset > head.words.item(L.HEAD_DURABLE):
             head.set_recovery_point(state, journal_offset)
+
+    def sync_outcomes(self) -> None:
+        """Bring the outcomes of the transactions here to the device: recovery takes one without for unfinished."""
+        words = self._log.head.words
+        if words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE):
+            self._log.context.journal.sync()
 
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.

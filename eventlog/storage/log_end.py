@@ -274,6 +274,8 @@ class LogEnd:
                 self._fs.sync_directory(self._log.directory)  # so that a power cut takes names from the end only
             except OSError as error:
                 raise self._log.flusher.failure(error, self.poison_locked) from error
+            with contextlib.suppress(EventLogError):  # the journal's device failed, which concerns transactions alone
+                self._log.flusher.sync_outcomes()  # a power cut that took them would take all that follows as well
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         self._sequences.sealed(tail.end_offset)
         tail.begin_segment()

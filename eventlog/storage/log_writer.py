@@ -12,8 +12,8 @@ An append, step by step, under the in-process lock and then the partition's ``fl
 
 A roll happens inside an append, before step 1: the new segment's files appear, empty, and become the active ones
 when step 4 publishes the first append into them. A crash before leaves files whose base offset is the log end offset,
-with nothing published in them; the next writer removes them. The segment sealed by the roll before is synced first, so
-that recovery never needs to look further back than the last segment but one.
+with nothing published in them; the next writer removes them. The segment sealed by the roll before is synced first, and
+the outcomes of its transactions, so that recovery never needs to look further back than the last segment but one.
 """
 
 from __future__ import annotations
