@@ -165,7 +165,9 @@ class Head:
 
         The outcomes of all transactions that end behind it stand in the journal from ``journal_offset`` on.
         """
-        if journal_offset:  # first: it counts for this recovery point alone, and none is as good as 0
+        # The place first: it counts for this recovery point alone, and none is as good as 0. Where one from before may
+        # be for the same point, 0 replaces it.
+        if journal_offset or self.recovery_journal():
             place = (state.end_offset, journal_offset)
             raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
             L.RECOVERY_JOURNAL.pack_into(self.page, L.HEAD_RECOVERY_JOURNAL * 8, *place, crc32c.crc32c(raw))

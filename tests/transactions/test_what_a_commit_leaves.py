@@ -18,8 +18,6 @@ from eventlog.coordination.offset_records import partition_of
 from eventlog.coordination.offset_store import PARTITIONS as OFFSETS_PARTITIONS
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
-from eventlog.testing.power_cut import lay_out
-from eventlog.testing.simulated_disk import SimulatedFile
 from tests.transactions.helpers import (
     PLACES,
     commit_stopped_before,
@@ -73,33 +71,6 @@ def test_what_could_not_be_written_never_comes_back(tmp_path: Path, end: bool) -
     shutil.rmtree(path / "topics" / JOURNAL)
     with reopened(path) as log:
         assert [transactions_in(log, *place) for place in PARTS] == [[1]] * len(PARTS)
-
-
-def test_bytes_of_an_aborted_transaction_that_come_back_count_for_none(tmp_path: Path) -> None:
-    """A power cut may bring back what a failed commit had written, in the place of the next transaction's records, and
-    keep that one's outcome: the aborted records are not taken for its own.
-    """
-    ledger = Ledger(tmp_path, "os")
-    ledger.commit()
-    ledger.fail("debits")
-    ledger.commit()
-    ledger.fs.kill()
-    came_back = b"%02d first" % ledger.aborted[0]
-
-    def content(file: SimulatedFile) -> bytes:
-        if "/credits/0/" not in file.path or not file.path.endswith(".log"):
-            return file.content()
-        left = bytearray()
-        for write in file.unsynced:
-            write.apply(left)
-            if came_back in write.data:
-                break  # what was written since has not reached the device
-        return bytes(left)
-
-    lay_out(ledger.fs.disk.top, str(tmp_path / "disk"), lambda directory: directory.names, content)
-    with reopened(tmp_path / "disk") as log:
-        assert transactions_in(log, "credits", 0) == [1]
-        assert transactions_in(log, "debits", 0) == [1, 3]
 
 
 def test_what_was_committed_stays_without_the_journal(tmp_path: Path) -> None:
