@@ -1,7 +1,8 @@
-"""Kill a process at every system call of its transactions, and let one after the other come to what it leaves behind.
+"""Kill a process at every point of its transactions, and let one after the other come to what it leaves behind.
 
-Works as ``tests/crash/kill_driver.py`` does, whose parts it uses: ``strace`` kills a forked child instead of making
-its n-th call of a name. With ``begin`` apart from ``work``, so that the calls are those of the work alone.
+Works as ``tests/crash/kill_driver.py`` does, whose parts it uses, with ``begin`` apart from ``work``, so that points
+are those of the work alone. ``calls``: ``strace`` kills a forked child instead of making its n-th call of a name.
+``lines``: before each line of Python that writes a transaction, so between two stores into a mapped page.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "crash"))
@@ -33,6 +35,7 @@ GROUP = "g"
 SIZES = (0, 700, 90)  # bytes behind a value: the segments roll now and then
 TRANSACTIONS = 3
 MARKER = b"marker"
+WRITERS = ("/prepared_append.py", "/head.py", "/log_end.py", "/transaction_commit.py", "/transactional_id.py")
 
 
 def transact(producer: eventlog.Producer, number: int) -> None:
@@ -249,6 +252,43 @@ SCENARIOS: dict[str, type[Transact]] = {
 # --- one run, and all of them ---
 
 
+Way = Callable[[Transact, Callable[[], None]], int]  # runs the work in a child that dies on the way: its status
+
+
+def before_line(n: int, counted: Pipe | None = None) -> Way:
+    """Die before the n-th line; with ``counted``, tell how many lines there are."""
+    left = n
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                harness.kill_self()
+        return trace
+
+    def enter(frame: FrameType, event: str, argument: object) -> Any:
+        return trace if frame.f_code.co_filename.endswith(WRITERS) else None
+
+    def way(scenario: Transact, work: Callable[[], None]) -> int:
+        def watched() -> None:
+            scenario.begin()
+            sys.settrace(enter)
+            work()
+            sys.settrace(None)
+            if counted:
+                counted.put(n - left)
+
+        return status_of(child(watched))
+
+    return way
+
+
+def before_call(options: list[str]) -> Way:
+    """Die as ``strace`` is told to."""
+    return lambda scenario, work: traced(scenario, work, options)
+
+
 def traced(scenario: Transact, work: Callable[[], None], options: list[str]) -> int:
     """Run ``work`` in a child that is traced once it has begun, and return its status."""
     ready, go = Pipe(), Pipe()
@@ -275,13 +315,13 @@ def traced(scenario: Transact, work: Callable[[], None], options: list[str]) -> 
     return status
 
 
-def once(scenario: Transact, path: str, options: list[str]) -> tuple[int, bool]:
+def once(scenario: Transact, path: str, way: Way) -> tuple[int, bool]:
     """Run the scenario up to its death; return its status, and whether what it left is as it must be."""
     os.mkdir(path)
     scenario.prepare(path)
     companion = scenario.companion(path)
     acknowledgements = Pipe()
-    status = traced(scenario, lambda: scenario.work(path, acknowledgements.put), options)
+    status = way(scenario, lambda: scenario.work(path, acknowledgements.put))
     acknowledged = acknowledgements.take_all()
     good = status_of(child(lambda: scenario.check(path, acknowledged))) == 0
     if companion:
@@ -292,38 +332,53 @@ def once(scenario: Transact, path: str, options: list[str]) -> tuple[int, bool]:
     return status, good
 
 
-def points_of(kind: type[Transact], base: str) -> list[tuple[str, int]]:
-    """Return each call that the work makes, from one run that nobody kills."""
+def call_points(kind: type[Transact], base: str) -> list[tuple[str, Way]]:
+    """Every system call that the work makes, from one run that nobody kills."""
     trace = os.path.join(base, "trace")
-    assert once(kind(), os.path.join(base, "whole"), ["-o", trace]) == (0, True)
+    assert once(kind(), os.path.join(base, "whole"), before_call(["-o", trace])) == (0, True)
     with open(trace) as file:
         calls = Counter(line.split("(")[0].split()[-1] for line in file if "(" in line)
     del calls["exit_group"]
-    return [(call, n) for call, count in sorted(calls.items()) for n in range(1, count + 1)]
+    points: list[tuple[str, Way]] = []
+    for call, count in sorted(calls.items()):
+        for n in range(1, count + 1):
+            options = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}", "-o", "/dev/null"]
+            points.append((f"{call} {n}", before_call(options)))
+    return points
 
 
-def main(name: str, step: int, first: int) -> dict[str, object]:
-    """Die at every ``step``-th call from ``first`` on."""
+def line_points(kind: type[Transact], base: str) -> list[tuple[str, Way]]:
+    """Every line that the work runs in the files of `WRITERS`."""
+    counted = Pipe()
+    assert once(kind(), os.path.join(base, "whole"), before_line(1 << 60, counted)) == (0, True)
+    (count,) = counted.take_all()
+    return [(f"line {n}", before_line(n)) for n in range(1, count + 1)]
+
+
+POINTS = {"calls": call_points, "lines": line_points}
+
+
+def main(name: str, at: str, step: int, first: int) -> dict[str, object]:
+    """Die at every ``step``-th point from ``first`` on."""
     kind = SCENARIOS[name]
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a killed process loses no page that it wrote
     with tempfile.TemporaryDirectory(dir=memory) as base:
         kind.template = os.path.join(base, "template")
         run(lambda: kind().make_template(kind.template))
-        points = points_of(kind, base)[first::step]
+        points = POINTS[at](kind, base)[first::step]
         report: dict[str, Any] = {"points": len(points), "killed": 0, "survived": [], "bad": []}
-        for index, (call, n) in enumerate(points):
+        for index, (where, way) in enumerate(points):
             scenario = kind()
             scenario.comer = COMERS[index % len(COMERS)]
-            options = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}", "-o", "/dev/null"]
-            status, good = once(scenario, os.path.join(base, str(index)), options)
+            status, good = once(scenario, os.path.join(base, str(index)), way)
             report["killed"] += status == -9
             if status != -9:
-                report["survived"].append((call, n, status))
+                report["survived"].append((where, status))
             if not good:
-                report["bad"].append((call, n, scenario.comer.__name__))
+                report["bad"].append((where, scenario.comer.__name__))
         return report
 
 
 if __name__ == "__main__":
     logging.getLogger("eventlog").setLevel(logging.ERROR)  # torn tails are what this is about
-    print(json.dumps(main(sys.argv[1], *map(int, sys.argv[2:4]))))
+    print(json.dumps(main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]))))
