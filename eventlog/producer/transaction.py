@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -141,9 +142,12 @@ class Transaction:
 
     def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
         """Keep the callback until the transaction ends; False when it has."""
-        if isinstance(delivery.home, Outcome):
-            return False
-        self._callbacks.append((delivery, callback))
+        entry = delivery, callback
+        self._callbacks.append(entry)
+        if delivery.done():  # by now, in another thread, which may have told already
+            with contextlib.suppress(ValueError):
+                self._callbacks.remove(entry)
+                return False
         return True
 
     # --- the end ---
@@ -180,8 +184,9 @@ class Transaction:
 
     def run_callbacks(self) -> None:
         """Tell who asked to be told, once the transaction has ended."""
-        while self._callbacks and self._callbacks[0][0].done():
-            run_callback(*self._callbacks.pop(0))
+        with contextlib.suppress(IndexError):  # once there are none, or another thread has taken the last one
+            while self._callbacks[0][0].done():
+                run_callback(*self._callbacks.pop(0))
 
 
 def _outcome(partition: Partition, append: PreparedAppend, durable: bool) -> Outcome:

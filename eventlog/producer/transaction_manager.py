@@ -12,7 +12,6 @@ point was behind it: then the transaction is committed, and over.
 from __future__ import annotations
 
 import contextlib
-import enum
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -39,30 +38,10 @@ from eventlog.model import GroupMetadata
 from eventlog.producer.arguments import chosen
 from eventlog.producer.delivery import FullDelivery, ManyDelivery
 from eventlog.producer.transaction import Transaction
+from eventlog.producer.transaction_state import HINTS, UNENDED, State
 from eventlog.storage.prepared_append import PreparedAppend
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
-
-
-class State(enum.Enum):
-    """What a transactional producer can do next."""
-
-    UNINITIALIZED = enum.auto()
-    READY = enum.auto()
-    OPEN = enum.auto()
-    ABORTING = enum.auto()
-    FENCED = enum.auto()
-    FORKED = enum.auto()
-    CLOSED = enum.auto()
-
-
-_UNENDED = (State.OPEN, State.ABORTING)
-_HINTS = {
-    State.UNINITIALIZED: "call init_transactions() first, once",
-    State.READY: "call begin_transaction() first",
-    State.OPEN: "a transaction is open: commit_transaction() or abort_transaction() ends it",
-    State.ABORTING: "an abort was interrupted: call abort_transaction() again",
-}
 
 
 class TransactionManager:
@@ -84,6 +63,7 @@ class TransactionManager:
         self._transaction = self._new_transaction()
         self._attempt: TransactionCommit | None = None  # the last one of the open transaction, and what it wrote
         self._appends: list[PreparedAppend] = []
+        self._is_left_open = False  # open behind a block that could neither commit nor abort it
         self._began_ms = 0
         self._deadline = 0.0
 
@@ -120,9 +100,14 @@ class TransactionManager:
 
     def send(self, partition: Partition, delivery: FullDelivery) -> None:
         """Add one record."""
-        with self._lock:
-            self._refuse_unless_open()
-            self._transaction.add(partition, delivery)
+        transaction = self._transaction
+        try:
+            with self._lock:
+                self._refuse_unless_open()
+                self._transaction.add(partition, delivery)
+        except EventLogError:
+            transaction.run_callbacks()  # it may be over, as this call has found out
+            raise
 
     def send_many(
         self,
@@ -134,7 +119,7 @@ class TransactionManager:
         headers: Any,
     ) -> tuple[ManyDelivery, int]:
         """Add many, and return their delivery and size; ``split`` has their places in the list by partition."""
-        with self._lock:
+        with self._telling(), self._lock:
             self._refuse_unless_open()
             count, encoded = len(values), []
             for number, places in split.items():
@@ -152,7 +137,7 @@ class TransactionManager:
 
     def send_offsets(self, offsets: object, metadata: object) -> None:
         """Commit offsets of a group with the transaction."""
-        with self._lock:
+        with self._telling(), self._lock:
             self._refuse_unless_open()
             if not isinstance(metadata, GroupMetadata):
                 raise InvalidRecordError(
@@ -267,13 +252,16 @@ class TransactionManager:
     def abort(self) -> None:
         """Forget everything that was sent."""
         with self._telling(), self._lock:
-            if self.state is not State.ABORTING:
-                self._refuse_unless(State.OPEN)
-                self._refuse_committed()
-                self._refuse_fenced()
-                self.state = State.ABORTING  # some deliveries may have failed when an interrupt comes
-            self._transaction.failed(TransactionAbortedError("the transaction was aborted", hint="nothing was written"))
-            self._reset(L.STATUS_ABORTED)
+            self._abort()
+
+    def _abort(self) -> None:
+        if self.state is not State.ABORTING:
+            self._refuse_unless(State.OPEN)
+            self._refuse_committed()
+            self._refuse_fenced()
+            self.state = State.ABORTING  # some deliveries may have failed when an interrupt comes
+        self._transaction.failed(TransactionAbortedError("the transaction was aborted", hint="nothing was written"))
+        self._reset(L.STATUS_ABORTED)
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -306,7 +294,7 @@ class TransactionManager:
     def _forget(self) -> None:
         self._transaction = self._new_transaction()
         self._offsets.clear()
-        self._attempt, self._appends = None, []
+        self._attempt, self._appends, self._is_left_open = None, [], False
 
     # --- what may be called ---
 
@@ -321,7 +309,7 @@ class TransactionManager:
             )
         if self.state is State.CLOSED:
             raise ClosedError("the producer is closed", hint="make a new one with log.producer()")
-        hint = "it was done already" if state is State.UNINITIALIZED else _HINTS[self.state]
+        hint = "it was done already" if state is State.UNINITIALIZED else HINTS[self.state]
         raise IllegalStateError(f"not possible in state {self.state.name}", hint=hint)
 
     def _refuse_unless_current(self) -> None:
@@ -360,6 +348,8 @@ class TransactionManager:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Run a block as one transaction: committed at its end, aborted when an error leaves it."""
+        if self._is_left_open:
+            self.abort()
         with self._lock:
             if self.state is State.UNINITIALIZED:
                 self.init()
@@ -370,17 +360,18 @@ class TransactionManager:
             if self.state is not State.READY:  # the block may have ended the transaction by itself
                 self.commit()
         except BaseException:
-            if self.state in _UNENDED:
+            if self.state in UNENDED:
                 with contextlib.suppress(EventLogError):  # the error that is under way says more
                     self.abort()
+                self._is_left_open = self.state in UNENDED
             raise
 
     def close(self) -> None:
         """Abort what is open, and give back descriptors."""
-        with self._lock:
-            if self.state in _UNENDED:
+        with self._telling(), self._lock:
+            if self.state in UNENDED:
                 with contextlib.suppress(EventLogError):
-                    self.abort()
+                    self._abort()
             self.state = State.CLOSED
             self._id.close()
             self._offsets.close()

@@ -22,7 +22,8 @@ class Transactional:
 
         Calls `init_transactions` if that was not done yet. Raises what the methods below do. When the commit fails, the
         transaction is aborted, unless it was committed all the same: then its records exist, and the error tells of
-        something else, such as a device that failed to sync.
+        something else, such as a device that failed to sync. If neither can be done, as on a disk that is full, the
+        next block begins by aborting it.
 
         >>> import eventlog, tempfile
         >>> log = eventlog.open(tempfile.mkdtemp())

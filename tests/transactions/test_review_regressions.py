@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 import eventlog
+from eventlog.errors import IllegalStateError, LogFullError, ProducerFencedError
+from eventlog.files.filesystem import Buffer, FileSystem
 from eventlog.format.filenames import LOG
 from eventlog.testing.crash_filesystem import CrashFileSystem
 from eventlog.testing.power_cut import lay_out
@@ -35,3 +43,95 @@ def test_a_lost_outcome_takes_no_sealed_segment_along(tmp_path: Path) -> None:
     lay_out(fs.disk.top, str(tmp_path / "cut"), lambda directory: directory.names, content)
     with eventlog.open(tmp_path / "cut") as found:
         assert values(found) == [b"first", b"of a transaction", *plain]
+
+
+class FullJournal(FileSystem):
+    """No space is left for the journal while it ``is_full``."""
+
+    is_full = False
+
+    def pwrite(self, fd: int, data: Buffer, position: int) -> int:
+        self._refuse(fd)
+        return super().pwrite(fd, data, position)
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], position: int) -> int:  # type: ignore[override]
+        self._refuse(fd)
+        return super().pwritev(fd, parts, position)
+
+    def _refuse(self, fd: int) -> None:
+        if self.is_full and TRANSACTIONS_TOPIC in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_the_next_block_ends_what_the_last_one_could_not(tmp_path: Path) -> None:
+    """A block that could neither commit nor abort leaves a transaction to the next block, which aborts it first.
+
+    While that is impossible still, the next block does not begin either; within a block, another one is refused.
+    """
+    fs = FullJournal()
+    with eventlog.open(tmp_path, filesystem=fs) as log:
+        log.create_topic("a")
+        producer = log.producer(transactional_id="id")
+        producer.init_transactions()
+        fs.is_full = True
+        for value in (b"1", b"2"):
+            with pytest.raises(LogFullError), producer.transaction():
+                producer.send("a", value)
+        fs.is_full = False
+        with producer.transaction():
+            delivery = producer.send("a", b"3")
+            with pytest.raises(IllegalStateError), producer.transaction():
+                raise AssertionError
+        assert delivery.result().offset == 0
+        assert values(log) == [b"3"]
+
+
+def opened(tmp_path: Path) -> tuple[eventlog.EventLog, eventlog.Producer]:
+    log = eventlog.open(tmp_path)
+    log.create_topic("a")
+    producer = log.producer(transactional_id="id")
+    producer.init_transactions()
+    producer.begin_transaction()
+    return log, producer
+
+
+@pytest.mark.parametrize("call", ["send", "send_many", "send_offsets_to_transaction"])
+def test_who_is_fenced_while_sending_calls_back(tmp_path: Path, call: str) -> None:
+    """Callbacks are told that their records will never be written by the very call that finds out."""
+    log, producer = opened(tmp_path)
+    told: list[BaseException | None] = []
+    producer.send("a", b"1").add_callback(lambda _, error: told.append(error))
+    log.producer(transactional_id="id").init_transactions()
+    arguments = {"send": ("a", b"2"), "send_many": ("a", [b"2"])}.get(call, ({}, eventlog.GroupMetadata("g")))
+    with pytest.raises(ProducerFencedError):
+        getattr(producer, call)(*arguments)
+    assert [type(error) for error in told] == [ProducerFencedError]
+    log.close()
+
+
+@pytest.mark.parametrize("is_kept_first", [False, True])
+def test_a_callback_that_comes_with_the_end_is_called_once(tmp_path: Path, is_kept_first: bool) -> None:
+    """A callback that is added while another thread ends the transaction is called, and only once.
+
+    Whether it is kept before the others are called, or behind that.
+    """
+    log, producer = opened(tmp_path)
+
+    class Meanwhile(list):  # type: ignore[type-arg]
+        """Callbacks, one of which comes when the transaction ends."""
+
+        def append(self, entry: object) -> None:
+            if is_kept_first:
+                super().append(entry)
+            producer.commit_transaction()
+            if not is_kept_first:
+                super().append(entry)
+
+    delivery = producer.send("a", b"1")
+    assert producer._transactions is not None
+    producer._transactions._transaction._callbacks = Meanwhile()
+    told: list[str] = []
+    delivery.add_callback(lambda *_: told.append("called"))
+    assert told == ["called"]
+    log.close()
