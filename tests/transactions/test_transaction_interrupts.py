@@ -313,4 +313,4 @@ def test_interrupts_at_random_moments(case: Case, alarm: Callable[[Callable[[], 
         else:
             case.number += 1
     assert case.is_whole() == case.number
-    assert interrupted > 20
+    assert interrupted  # how often depends on what else the machine does
