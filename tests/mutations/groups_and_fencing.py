@@ -52,6 +52,16 @@ def generation_ignored(patch: Patch) -> None:
     patch.replace(TransactionOffsets, "_refuse_stale", nothing)
 
 
+@caught_by(f"{OFFSETS}test_a_member_that_was_removed_is_refused")
+def group_state_remembered(patch: Patch) -> None:
+    """A producer that has looked at a group's state once never looks again."""
+
+    def state(real: Any, offsets: Any, group: str) -> Any:
+        return offsets._files(group)[2] or real(offsets, group)
+
+    patch.replace(TransactionOffsets, "_state", state)
+
+
 @caught_by(f"{OFFSETS}test_a_group_with_members_refuses_strangers")
 def strangers_welcome(patch: Patch) -> None:
     """Offsets are committed for who is no member, although the group has members."""

@@ -8,7 +8,8 @@ from eventlog.coordination.committed_parts import CommittedParts
 from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.storage.flusher import Flusher
 from eventlog.storage.head import Head
-from tests.mutations.commits import DURABLE, KILLED, LEAVES, OLD_BYTES
+from eventlog.storage.recovery import _Recovery
+from tests.mutations.commits import DURABLE, KILLED, LEAVES, OLD_BYTES, RARE
 from tests.mutations.patch import Patch, caught_by
 
 
@@ -54,7 +55,7 @@ def durable_publish_names_too_late_a_place(patch: Patch) -> None:
     patch.replace(Head, "set_recovery_point", set_recovery_point)
 
 
-@caught_by(f"{LEAVES}{OLD_BYTES}")
+@caught_by(OLD_BYTES)
 def outcomes_hold_for_any_sequence(patch: Patch) -> None:
     """A batch counts as committed if its producer committed something at these offsets, whatever its sequence is."""
 
@@ -65,3 +66,49 @@ def outcomes_hold_for_any_sequence(patch: Patch) -> None:
         )
 
     patch.replace(CommittedParts, "holds", holds)
+
+
+@caught_by(f"{OLD_BYTES}[True]")
+def outcomes_hold_for_any_epoch(patch: Patch) -> None:
+    """A batch counts as committed if any producer with its id, fenced or not, committed at its offsets and sequence."""
+
+    def holds(real: Any, parts: Any, batch: Any) -> bool:
+        before = parts._parts
+        same_id = [part for (found, _), own in before.items() if found == batch.producer_id for part in own]
+        same_id.sort(key=lambda part: part.base_offset)
+        parts._parts = {(batch.producer_id, batch.producer_epoch): same_id}
+        try:
+            return bool(real(parts, batch))
+        finally:
+            parts._parts = before
+
+    patch.replace(CommittedParts, "holds", holds)
+
+
+@caught_by(f"{RARE}test_a_flush_in_the_middle_of_a_commit_loses_nothing")
+def flush_overlooks_what_is_pending(patch: Patch) -> None:
+    """A flush in the middle of a commit notes a place in the journal behind that transaction's outcome."""
+
+    def journal_offset(real: Any, flusher: Any) -> int:
+        return int(flusher._log.context.journal.end_offset())
+
+    patch.replace(Flusher, "journal_offset", journal_offset)
+
+
+@caught_by(f"{RARE}test_outcomes_have_offsets_that_were_there_before_a_power_cut")
+def lost_place_in_the_journal_kept(patch: Patch) -> None:
+    """After a power cut that took the journal's end, recovery points still name places that it had."""
+    recovering = []
+
+    def finished_head(real: Any, recovery: Any, *arguments: Any) -> Any:
+        recovering.append(recovery)
+        try:
+            return real(recovery, *arguments)
+        finally:
+            recovering.pop()
+
+    def end_offset(real: Any, journal: Any) -> int:
+        return 2**40 if recovering else int(real(journal))
+
+    patch.replace(_Recovery, "_finished_head", finished_head)
+    patch.replace(TransactionJournal, "end_offset", end_offset)
