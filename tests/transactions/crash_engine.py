@@ -15,7 +15,7 @@ import attrs
 
 import eventlog
 from eventlog import GroupMetadata, OffsetAndMetadata, TopicPartition
-from eventlog.testing.crash_filesystem import CrashFileSystem, SimulatedCrash
+from eventlog.testing.crash_filesystem import CrashFileSystem, SimulatedCrash, Step
 
 Choose = Callable[[int], int]
 Found = dict[int, bytes | None]
@@ -282,6 +282,7 @@ class Engine:
         self.processes: dict[int, Process | None] = {0: None, 1: None}
         self.counter = 0
         self.clock = TickingClock()
+        self.last_step: Step | None = None  # of a process that was to crash
         self.files = CrashFileSystem(self.path)
         self.has_written = False
         self.has_lost = False  # a power cut came: holes are known, and stay

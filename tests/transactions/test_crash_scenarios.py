@@ -78,7 +78,8 @@ def crashed(before: Script, script: Script, torn: float) -> Iterator[Engine]:
             assert process is not None
             do(engine, script)
             has_crashed = process.fs.crashed
-            print("step", process.fs.steps, process.fs.journal[-1])
+            engine.last_step = process.fs.journal[-1]
+            print(engine.last_step)
             yield engine
         step += 1
     assert step > 20
@@ -116,3 +117,21 @@ def test_what_a_survivor_makes_of_it(name: str, durability: str) -> None:
         do(engine, transaction(1, "disk", *((place, 40, 1) for place in PLACES), name="z"))
         engine.see(1)
         engine.check_disk(lose_all)
+
+
+@durabilities
+def test_what_a_survivor_has_seen_is_final(durability: str) -> None:
+    """Who finds a transaction without an outcome aborts it for good: no power cut brings the outcome back that its
+    process was about to write.
+    """
+    before, script = scenarios(durability)["another one takes over"]
+    looked = 0
+    for number, engine in enumerate(crashed(before, script, torn=0.0)):
+        if engine.last_step.path.startswith("topics/__transaction_state"):
+            looked += 1
+            engine.see(1)
+            engine.append(1, A0, 40, "os")
+            for seed in range(40):
+                print("seed", number * 1000 + seed)
+                engine.check_disk(random.Random(number * 1000 + seed).randrange)
+    assert looked
