@@ -141,6 +141,7 @@ class LogEnd:
             self._close_active()
         self._tidy_up(state)
         self._tail.load(state)
+        self._sequences.begin_at(state.end_offset)
         self._last_slot = SLOT_BYTES[self._log.head.slot_in_force()]
         self.has_written = True
         token = _new_token()
@@ -183,15 +184,6 @@ class LogEnd:
             if self._lock_fd >= 0:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         return True
-
-    def settle_waiting(self) -> None:
-        """Do the same, but wait while a transaction is being committed: its outcome is known then."""
-        with self._mutex:
-            try:
-                self.lock_and_take_over()
-            finally:
-                if self._lock_fd >= 0:
-                    fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def undo(self) -> None:
         """Clear away what a failed append wrote, as far as the device lets us; the next one takes over anew.

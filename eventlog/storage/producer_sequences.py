@@ -84,6 +84,13 @@ class ProducerSequences:
             self._many = max(_MANY_PRODUCERS, 2 * len(self._table.states))
         return None
 
+    def begin_at(self, end_offset: int) -> None:
+        """Note that the log ends there: what was published behind it has been lost, as by a failed sync."""
+        if self.published > end_offset:
+            self.published = -1
+        if self._complete_until is not None and self._complete_until > end_offset:
+            self._complete_until = None
+
     def _note(self, end_offset: int) -> None:
         """Put what was admitted into the table, as far as it was published."""
         assert self._admitted is not None

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.errors import IllegalStateError, LogFullError, ProducerFencedError
+from eventlog.errors import IllegalStateError, LogFullError, ProducerFencedError, StorageError
 from eventlog.files.filesystem import Buffer, FileSystem
-from eventlog.format.filenames import LOG
+from eventlog.format.filenames import LOG, segment_name
+from eventlog.format.producer_stamp import ProducerStamp
+from eventlog.model import AppendResult
 from eventlog.testing.crash_filesystem import CrashFileSystem
 from eventlog.testing.power_cut import lay_out
 from eventlog.testing.simulated_disk import SimulatedFile
@@ -135,3 +137,54 @@ def test_a_callback_that_comes_with_the_end_is_called_once(tmp_path: Path, is_ke
     delivery.add_callback(lambda *_: told.append("called"))
     assert told == ["called"]
     log.close()
+
+
+class FaultyDevice(FileSystem):
+    """Has no space left while it ``is_full``, and syncs nothing while it ``is_broken``."""
+
+    is_full = is_broken = False
+
+    def pwritev(self, fd: int, parts: Sequence[Buffer], position: int) -> int:  # type: ignore[override]
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().pwritev(fd, parts, position)
+
+    def sync(self, fd: int) -> None:  # type: ignore[override]
+        if self.is_broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync(fd)
+
+
+def test_what_was_published_before_a_recovery_acknowledges_nothing(tmp_path: Path) -> None:
+    """A producer's repeated attempt is written if the first one failed, whatever was published there once.
+
+    Here a failed sync has lost records, so that offsets are given out anew, and others get them first.
+    """
+    fs = FaultyDevice()
+    with eventlog.open(tmp_path, filesystem=fs) as log:
+        partition = log.create_topic("a").partitions[0]
+
+        def append(producer_id: int, *values: bytes) -> AppendResult:
+            stamp = ProducerStamp(producer_id, 0, 0)
+            return partition.log.writer.append(partition.encode(values, stamp=stamp), None, stamp, is_own=True)
+
+        append(1, b"first")
+        append(2, b"lost", b"lost")
+        lost = partition.read(1)[0]
+        fs.is_broken = True
+        with pytest.raises(StorageError):
+            partition.flush()
+        fs.is_broken = False
+        with (tmp_path / "topics" / "a" / "0" / segment_name(0, LOG)).open("r+b") as segment:
+            segment.seek(lost.position)
+            segment.write(bytes(lost.size))
+        with eventlog.open(tmp_path) as other:
+            assert other.topic("a").partitions[0].log_end_offset == 1
+            partition.append([b"second"])
+            fs.is_full = True
+            with pytest.raises(LogFullError):
+                append(3, b"tried again")
+            fs.is_full = False
+            other.topic("a").partitions[0].append([b"another"])
+            assert append(3, b"tried again").base_offset == 3
+        assert values(log) == [b"first", b"second", b"another", b"tried again"]
