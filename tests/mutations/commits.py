@@ -243,3 +243,22 @@ def offsets_not_in_the_outcome(patch: Patch) -> None:
         return real(manager, transaction, [append for append in appends if not append.log.topic.startswith("__")])
 
     patch.replace(TransactionManager, "_outcome", outcome)
+
+
+# --- what topics ask for ---
+
+
+@caught_by(f"{LEAVES}test_a_topic_may_ask_for_the_device")
+def topics_durability_ignored(patch: Patch) -> None:
+    """A topic with durability="disk" does not make the transactions durable that it takes part in."""
+
+    def is_durable(real: Any, manager: Any, appends: Any) -> bool:
+        return bool(manager._config.durability == "disk")
+
+    patch.replace(TransactionManager, "_is_durable", is_durable)
+
+
+@caught_by(f"{LEAVES}test_a_topic_may_ask_for_the_device")
+def topics_flushes_ignored(patch: Patch) -> None:
+    """A commit does not look at flush_messages and flush_ms."""
+    patch.replace(PreparedAppend, "flush_if_due", nothing)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -256,3 +257,20 @@ def steps_until_the_outcome(ledger: Ledger) -> int:
     steps = ledger.fs.journal[before:]
     head = f"topics/{JOURNAL}/0/head"
     return next(place for place, step in enumerate(steps) if step.path == head and step.detail == "[2]") + 1
+
+
+# --- what topics ask for ---
+
+
+@pytest.mark.parametrize("config", [{"durability": "disk"}, {"flush_messages": 1}], ids=str)
+def test_a_topic_may_ask_for_the_device(log: eventlog.EventLog, config: dict[str, Any]) -> None:
+    """A topic's durability makes durable each transaction that it takes part in, other topics' records included, unless
+    the producer says otherwise; its flush_messages brings its own records to the device.
+    """
+    log.create_topic("a", partitions=2, **config)
+    log.create_topic("b")
+    is_durable = "durability" in config
+    sent = transact(initialized(log), b"1")
+    assert [delivery.result().durable for delivery in sent] == [is_durable] * len(PLACES)
+    ends = {place: log.topic(place.topic).partitions[place.partition].durable_end_offset for place in PLACES}
+    assert ends == {PLACES[0]: 1, PLACES[1]: 1, PLACES[2]: int(is_durable)}
