@@ -267,4 +267,4 @@ class BufferExhaustedError(EventLogError, TimeoutError):
 
 
 class DeliveryTimeoutError(EventLogError, TimeoutError):
-    """The record's outcome was not known in time. It may still be written."""
+    """What was waited for did not happen in time: a record may still be written, another process lets nobody go on."""

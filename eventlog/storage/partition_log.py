@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 import weakref
 from functools import partial
 
 from eventlog.config import TopicConfig
-from eventlog.errors import EventLogError, UnknownTopicError
+from eventlog.errors import DeliveryTimeoutError, EventLogError, UnknownTopicError
 from eventlog.files.file_lock import FileLock
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOCK
@@ -22,6 +23,8 @@ from eventlog.storage.segment import Segment
 from eventlog.storage.segment_list import SegmentList
 
 logger = logging.getLogger("eventlog")
+_PATIENCE = 5.0  # seconds: a commit takes milliseconds, unless its process was stopped
+_FIRST_PAUSE, _LONGEST_PAUSE = 50e-6, 2e-3  # seconds
 _every_log: weakref.WeakSet[PartitionLog] = weakref.WeakSet()
 
 
@@ -137,10 +140,20 @@ class PartitionLog:
             logger.debug("%s: a transaction cannot be settled yet: %s", self.directory, error)
             return False
 
-    def settled_end_offset(self) -> int:
-        """Return the log end offset, once no transaction that is being committed could still move it."""
-        if self.head.is_pending() and not self.context.readonly:
-            self.writer.settle_waiting()
+    def settled_end_offset(self, patience: float = _PATIENCE) -> int:
+        """Return the log end offset, once no transaction that is being committed could still move it.
+
+        Raises DeliveryTimeoutError when that takes longer than ``patience`` seconds.
+        """
+        deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
+        while self.head.is_pending() and not self.context.readonly and not self.writer.settle():
+            if time.monotonic() >= deadline:
+                raise DeliveryTimeoutError(
+                    f"a transaction has been in the middle of its commit for {patience} s", topic=self.topic,
+                    partition=self.partition, hint="is its process stopped? Let it go on, or kill it",
+                )  # fmt: skip
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         return self.end_offset
 
     def look_for_writers(self) -> None:

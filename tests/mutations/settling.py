@@ -93,7 +93,7 @@ def readers_do_not_settle(patch: Patch) -> None:
 def offsets_not_waited_for(patch: Patch) -> None:
     """Who asks for a group's offsets does not wait for a commit that is under way, and takes over with old ones."""
 
-    def settled_end_offset(real: Any, log: Any) -> int:
+    def settled_end_offset(real: Any, log: Any, patience: float = 0.0) -> int:
         return int(log.end_offset)
 
     patch.replace(PartitionLog, "settled_end_offset", settled_end_offset)

@@ -19,6 +19,7 @@ from eventlog.coordination.offset_records import partition_of
 from eventlog.coordination.offset_store import PARTITIONS as OFFSETS_PARTITIONS
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from eventlog.storage.log_writer import LogWriter
 from tests.transactions.helpers import (
     PLACES,
     commit_stopped_before,
@@ -173,11 +174,10 @@ def test_nobody_takes_an_id_over_in_the_middle_of_a_commit(
     assert list(everything(log).values()) == [[b"1"]] * len(PLACES)
 
 
-@needs_proc
 def test_who_asks_for_offsets_waits_until_they_are_committed(
     log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When only the group's own partition is not published yet, `committed()` in another process waits for it."""
+    """While only the group's own partition is not published yet, `committed()` waits for it, but not for ever."""
     create_topics(log)
     log.create_topic("in").partitions[0].append([b"0", b"1", b"2"])
     producer = initialized(log)
@@ -186,15 +186,26 @@ def test_who_asks_for_offsets_waits_until_they_are_committed(
     producer.send_offsets_to_transaction({TopicPartition("in", 0): 2}, GroupMetadata(GROUP))
     place = TopicPartition("__consumer_offsets", partition_of(GROUP, OFFSETS_PARTITIONS))
     found = []
+    waits = threading.Event()
+    settle = LogWriter.settle
+
+    def watched(writer: LogWriter) -> bool:
+        is_settled = settle(writer)
+        if not is_settled:
+            waits.set()
+        return is_settled
+
+    monkeypatch.setattr(LogWriter, "settle", watched)
     with eventlog.open(log.path) as other:
         consumer = other.consumer(group=GROUP)
         asking = threading.Thread(target=lambda: found.append(consumer.committed(TopicPartition("in", 0))))
         with commit_stopped_before("publish", place, producer.commit_transaction, monkeypatch):
-            lock = FileLock(FileSystem(), f"{log.path}/topics/{place.topic}/{place.partition}/lock")
             asking.start()
-            deadline = time.monotonic() + 60
-            while asking.is_alive() and not somebody_waits_for(lock) and time.monotonic() < deadline:
-                time.sleep(0.001)
+            assert waits.wait(60)
+            pending = other._registry.get(place.topic).partitions[place.partition].log
+            with pytest.raises(eventlog.DeliveryTimeoutError, match="in the middle of its commit") as caught:
+                pending.settled_end_offset(patience=0.0)
+            assert (caught.value.topic, caught.value.partition) == place
         asking.join(60)
         assert found == [eventlog.OffsetAndMetadata(2)]
 
