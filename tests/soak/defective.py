@@ -12,7 +12,11 @@ import sys
 from collections.abc import Mapping
 
 import eventlog
+from eventlog.coordination.transaction_commit import TransactionCommit
+from eventlog.coordination.transaction_offsets import TransactionOffsets
+from eventlog.coordination.transactional_id import TransactionalId
 from eventlog.model import Record, RecordMetadata, TopicPartition
+from eventlog.testing.soak import chain_stage, failing_filesystem
 from eventlog.testing.soak.assignment_notes import AssignmentNotes
 from eventlog.testing.soak.chain_stage import ChainStage, SecondStage
 from eventlog.testing.soak.command import main
@@ -98,6 +102,7 @@ class ForgetfulDisk(FailingFileSystem):
 
 
 SIMPLE: Mapping[str, type[Worker]] = {"plain": PlainProducer, "reader": GroupReader}
+TRANSFERS: Mapping[str, type[Worker]] = {"transfer": TransactionalProducer, "reader": GroupReader}
 CHAIN: Mapping[str, type[Worker]] = {"feeder": Feeder, "first": ChainStage, "second": SecondStage}
 DEFECTS: Mapping[str, Mapping[str, type[Worker]]] = {
     "none": SIMPLE,
@@ -107,12 +112,29 @@ DEFECTS: Mapping[str, Mapping[str, type[Worker]]] = {
     "dies": {**SIMPLE, "reader": Impatient},
     "goes on": {**CHAIN, "first": Hasty},
     "commits no offsets": {**CHAIN, "first": Unattended},
-    "aborts half": {**SIMPLE, "transfer": HalfHearted},
+    "leaks": {**SIMPLE, "transfer": HalfHearted},
     "syncs nothing": SIMPLE,
+    "ignores epochs": TRANSFERS,
+    "ignores generations": CHAIN,
+    "publishes what failed": TRANSFERS,
 }
+
+
+def break_log(defect: str) -> None:
+    """Break a piece of the log itself, where the defect is one."""
+    if defect == "syncs nothing":
+        Worker.filesystem = ForgetfulDisk
+    if defect == "ignores epochs":
+        TransactionalId.refuse_fenced = lambda *arguments: None  # type: ignore[method-assign]
+    if defect == "ignores generations":
+        TransactionOffsets._refuse_stale = lambda *arguments: None  # type: ignore[method-assign]
+        chain_stage._HANGS = 0.2
+    if defect == "publishes what failed":
+        failing_filesystem._MOST_CALLS = 60
+        TransactionCommit._clear_up = lambda commit: commit._publish(durable=False)  # type: ignore[method-assign]
+
 
 if __name__ == "__main__":
     defect, *arguments = sys.argv[1:]
-    if defect == "syncs nothing":
-        Worker.filesystem = ForgetfulDisk
+    break_log(defect)
     sys.exit(main(arguments, roles=DEFECTS[defect]))

@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,33 +62,52 @@ def test_what_was_promised_survives_the_faults_for_hours() -> None:
 
 # --- it can fail ---
 
+FOUND = {  # by defect: how the soak of it is run, and what it may find
+    "loses": ("--seconds 3 --faults tail", {"lost-write", "inconsistent-offsets", "unseen"}),
+    "repeats": ("--seconds 3 --faults tail", {"duplicate"}),
+    "skips": ("--seconds 3 --faults tail", {"poll-skip"}),
+    "dies": ("--seconds 3 --faults tail", {"died"}),
+    "goes on": ("--seconds 3 --faults tail", {"unprocessed"}),
+    "commits no offsets": ("--seconds 3 --faults tail", {"processed-twice"}),
+    "leaks": ("--seconds 3 --faults tail", {"aborted-read"}),
+    "ignores epochs": ("--seconds 9 --faults stop --seed 1", {"late-commit"}),
+    "ignores generations": ("--seconds 6 --faults stop", {"processed-twice"}),
+    "publishes what failed": ("--seconds 6 --faults eio", {"aborted-read", "inconsistent-offsets", "lost-write"}),
+}
 
-@pytest.mark.parametrize(
-    ("defect", "found"),
-    [
-        pytest.param("loses", {"lost-write", "inconsistent-offsets", "unseen"}, id="a producer that loses records"),
-        pytest.param("repeats", {"duplicate"}, id="a producer that sends twice"),
-        pytest.param("skips", {"poll-skip"}, id="a reader that drops records"),
-        pytest.param("dies", {"died"}, id="a worker that dies"),
-        pytest.param("goes on", {"unprocessed"}, id="a stage that does not go back after an abort"),
-        pytest.param("commits no offsets", {"processed-twice"}, id="a stage that commits no offsets"),
-        pytest.param("aborts half", {"aborted-read"}, id="a transaction that leaks a record"),
-    ],
-)
-def test_a_defect_is_found(defect: str, found: set[str]) -> None:
-    """A worker that does not do what it should is reported, with what it did, and the exit status is 1."""
-    process = start(DEFECTIVE, defect, "--seconds", 2, "--faults", "kill", "--patience", 3)
-    output = output_of(process)
-    assert process.returncode == 1
-    assert found & set(re.findall(r"^  ([a-z-]+): ", output, re.M))
+
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[dict[str, tuple[int, str]]]:
+    """The exit status and the output of the soak of each defect, run side by side; "none" is the one without."""
+    options = {"none": "--seconds 3 --faults tail", **{defect: how for defect, (how, _) in FOUND.items()}}
+    running = {
+        defect: start(DEFECTIVE, defect, "--patience", 60 if defect == "none" else 3, *how.split())
+        for defect, how in options.items()
+    }
+    try:
+        outputs = {defect: process.communicate()[0] for defect, process in running.items()}
+        yield {defect: (running[defect].returncode, output) for defect, output in outputs.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("defect", FOUND)
+def test_a_defect_is_found(outcomes: dict[str, tuple[int, str]], defect: str) -> None:
+    """A worker that does not do what it should, or a log without one of its checks, is reported: exit status 1."""
+    status, output = outcomes[defect]
+    print(output)
+    assert status == 1
+    assert FOUND[defect][1] & set(re.findall(r"^  ([a-z-]+): ", output, re.M))
     assert "replay: python -m eventlog.testing.soak" in output
 
 
-def test_without_the_defect_nothing_is_found() -> None:
+def test_without_the_defect_nothing_is_found(outcomes: dict[str, tuple[int, str]]) -> None:
     """The same workers, as they should be, pass."""
-    process = start(DEFECTIVE, "none", "--seconds", 2, "--faults", "kill")
-    assert "anomalies: none" in output_of(process)
-    assert process.returncode == 0
+    status, output = outcomes["none"]
+    assert "anomalies: none" in output
+    assert status == 0
 
 
 @pytest.mark.root

@@ -16,6 +16,7 @@ from eventlog.testing.checker import check
 from eventlog.testing.history import Operation, Poll, Send
 from eventlog.testing.soak.command import main
 from eventlog.testing.soak.failing_filesystem import FailingFileSystem
+from eventlog.testing.soak.fencing import late_commits, note_init, read_inits
 from eventlog.testing.soak.plan import AT_THE_END, KINDS, MOMENTARY, plan
 from eventlog.testing.soak.process import ForkedProcess
 from eventlog.testing.soak.survey import Survey, forget_lost, read_survey, survey
@@ -226,3 +227,32 @@ def test_the_command_knows_its_faults(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["--faults", "kill,fire"])
     assert "fire: give some of kill,stop" in capsys.readouterr().err
+
+
+# --- fencing ---
+
+
+def test_a_commit_that_begins_after_another_took_the_id_is_found() -> None:
+    """One that had begun before may succeed, and so may one of a process that took its id again itself."""
+
+    def commits(process: str, began_ns: int) -> list[Operation]:
+        begun = note(began_ns, process, "commit", Send(T0, "a"), kind="invoke")
+        return [begun, note(began_ns + 5, process, "txn", Send(T0, "a", 1))]
+
+    inits = {"id": [(10, "first"), (20, "first"), (30, "second")], "other": [(40, "third")]}
+    for good in (commits("first", 15), commits("first", 29), commits("second", 50), commits("plain", 50)):
+        assert list(late_commits(good, inits)) == []
+    (found,) = late_commits(commits("first", 31), inits)
+    assert found == "first commits at 36, although second had its id since 30"
+    failed = [commits("first", 31)[0], note(36, "first", "txn", Send(T0, "a"), kind="fail")]
+    assert list(late_commits(failed, inits)) == []
+
+
+def test_who_takes_an_id_is_read_as_it_was_noted(tmp_path: Path) -> None:
+    """By transactional id, in order of time; without any, there is none."""
+    assert read_inits(tmp_path) == {}
+    for process in ("a-0.1", "a-0.2"):
+        note_init(tmp_path, "id", process)
+    ((first, one), (second, other)) = read_inits(tmp_path)["id"]
+    assert (one, other) == ("a-0.1", "a-0.2")
+    assert first < second

@@ -16,6 +16,8 @@ from eventlog.testing.soak.worker import Worker, polled
 _POLL = 0.1  # seconds
 _MOST_RECORDS = (1, 10, 100)
 _ABORTED = 0.1  # of all transactions
+_HANGS = 0.01  # likewise: in the middle, until the group goes on without this member
+_HANG_SECONDS = 2.0
 
 
 class ChainStage(Worker):
@@ -43,6 +45,8 @@ class ChainStage(Worker):
             with Transaction(self.producer, self.recorder) as transaction:
                 transaction.polled(polled(records))
                 self.process(transaction, records)
+                if self.chance(_HANGS):
+                    self.pause(_HANG_SECONDS)
                 if not self.chance(_ABORTED):
                     self.commit(transaction, records)
                     return

@@ -14,6 +14,7 @@ from eventlog.model import TopicPartition
 from eventlog.testing.checker import check, check_chain
 from eventlog.testing.history import Operation, Poll, Send, read_history
 from eventlog.testing.soak.episode import Remains
+from eventlog.testing.soak.fencing import late_commits, read_inits
 from eventlog.testing.soak.last_reader import FINDINGS, NAME
 from eventlog.testing.soak.survey import Survey, forget_lost, read_survey
 from eventlog.testing.soak.topics import CHAIN
@@ -48,6 +49,9 @@ def judge(remains: Remains, lazy: Iterable[str], *, has_chain: bool) -> Judgemen
     if has_chain:
         for kind, sentences in _chain_anomalies(known).items():
             anomalies.setdefault(kind, []).extend(sentences)
+    late = list(late_commits(known, read_inits(remains.directory)))
+    if late:
+        anomalies["late-commit"] = late
     findings = json.loads((remains.directory / FINDINGS).read_text())
     verified = list(_findings(findings, surveys))
     if verified:

@@ -19,6 +19,7 @@ from eventlog.model import Record, TopicPartition
 from eventlog.testing.history import Poll, Recorder
 from eventlog.testing.soak.assignment_notes import AssignmentNotes
 from eventlog.testing.soak.failing_filesystem import FailingFileSystem
+from eventlog.testing.soak.fencing import note_init
 from eventlog.testing.soak.value import name_of
 from eventlog.testing.soak.volume import Volume
 
@@ -27,7 +28,7 @@ FAULTS = "faults.jsonl"  # where everybody notes what was done to whom
 TROUBLE = (eventlog.StorageError, eventlog.LogFullError, eventlog.DeliveryTimeoutError)
 _PAUSE_AFTER_TROUBLE = 0.05  # seconds
 _DELIVERY_TIMEOUT_MS = 4000
-_TRANSACTION_TIMEOUT_MS = 1500  # shorter than the longest stop
+_TRANSACTION_TIMEOUTS_MS = (1500, 60_000)  # one is shorter than the longest stop
 
 
 @attrs.frozen
@@ -138,9 +139,10 @@ class Worker:
         self, log: eventlog.EventLog, held: contextlib.ExitStack, transactional_id: str
     ) -> eventlog.Producer:
         """Return a producer with this id, which fences the one that had it before."""
-        settings = {**self.producer_settings(), "transaction_timeout_ms": _TRANSACTION_TIMEOUT_MS}
+        settings = {**self.producer_settings(), "transaction_timeout_ms": self.rng.choice(_TRANSACTION_TIMEOUTS_MS)}
         producer = held.enter_context(log.producer(transactional_id=transactional_id, **settings))
         producer.init_transactions()
+        note_init(self.post.journals, transactional_id, self.post.name)
         return producer
 
     def _note_fault(self, kind: str, *details: str) -> None:
