@@ -139,7 +139,7 @@ class TransactionalId:
     def refuse_fenced(self, producer_id: int, epoch: int) -> None:
         """Raise ProducerFencedError when another producer has begun here since."""
         words = self._page
-        if words is None or (words.item(L.TX_PRODUCER_ID), words.item(L.TX_EPOCH)) != (producer_id, epoch):
+        if words is None or words.item(L.TX_EPOCH) != epoch or words.item(L.TX_PRODUCER_ID) != producer_id:
             self._disown()
             raise ProducerFencedError(
                 f"another producer has begun with transactional_id={self.transactional_id!r}", path=self.path,

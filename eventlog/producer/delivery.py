@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from eventlog.errors import EventLogError
 from eventlog.format.batch_encoder import RecordHeaders
@@ -20,8 +18,7 @@ logger = logging.getLogger("eventlog")
 Callback = Callable[[RecordMetadata | None, BaseException | None], None]
 
 
-@attrs.frozen
-class Outcome:
+class Outcome(NamedTuple):
     """What became of records that were written together: their offsets, or the error they share."""
 
     topic: str
@@ -33,7 +30,7 @@ class Outcome:
 
     def behind(self, records: int) -> Outcome:
         """Return the outcome of the records that come so many later."""
-        return self if not records else attrs.evolve(self, base_offset=self.base_offset + records)
+        return self if not records else self._replace(base_offset=self.base_offset + records)
 
 
 class Delivery:
@@ -143,7 +140,11 @@ class ManyDelivery(Delivery):
     def complete(self, parts: list[Part], last: Part) -> None:
         """Note what became of each part."""
         self._parts = parts
-        failed = next((part for part in parts if part.outcome.error is not None), last)
+        failed = last
+        for part in parts:
+            if part.outcome.error is not None:
+                failed = part
+                break
         self.index = len(failed.indices) - 1
         self._last_timestamp = failed.timestamp(self.index)
         self.home = failed.outcome  # last: it says that the outcome is known
@@ -167,8 +168,7 @@ class ManyDelivery(Delivery):
         return [found[index] for index in range(len(found))]
 
 
-@attrs.frozen
-class Part:
+class Part(NamedTuple):
     """The records of a `send_many` that went to one partition: their places in the list, and their timestamps."""
 
     outcome: Outcome

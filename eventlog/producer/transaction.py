@@ -20,12 +20,15 @@ _RECORD_OVERHEAD = 64  # bytes that a waiting record takes besides its key and v
 class PendingPart:
     """The records of one partition, in the order in which they were sent: the home of their deliveries until then."""
 
-    def __init__(self, transaction: Transaction, partition: Partition, stamp: ProducerStamp, codec: int) -> None:
+    def __init__(
+        self, partition: Partition, stamp: ProducerStamp, codec: int, callbacks: list[tuple[Delivery, Callback]]
+    ) -> None:
+        """``callbacks`` are those of the whole transaction: with the transaction itself it would be a circle."""
         self.partition = partition
         self.first = stamp
         self.batches: list[EncodedBatch] = []
         self._encoded = 0  # records in the batches
-        self._transaction = transaction
+        self._callbacks = callbacks
         self._codec = codec
         self._open: list[FullDelivery] = []  # not encoded yet: they follow the batches
         self._sealed: list[FullDelivery] = []
@@ -79,7 +82,13 @@ class PendingPart:
 
     def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
         """Keep the callback for later; False when the outcome is known already."""
-        return self._transaction.add_callback(delivery, callback)
+        entry = delivery, callback
+        self._callbacks.append(entry)
+        if delivery.done():  # by now, in another thread, which may have told already
+            with contextlib.suppress(ValueError):
+                self._callbacks.remove(entry)
+                return False
+        return True
 
 
 class Transaction:
@@ -105,7 +114,7 @@ class Transaction:
         key = partition.topic, partition.number
         found = self._parts.get(key)
         if found is None:
-            found = self._parts[key] = PendingPart(self, partition, self._next_stamp(partition), self._codec)
+            found = self._parts[key] = PendingPart(partition, self._next_stamp(partition), self._codec, self._callbacks)
         if found.partition is not partition:
             raise IllegalStateError(
                 "the topic was deleted, and made anew, while the transaction was open", topic=partition.topic,
@@ -140,16 +149,6 @@ class Transaction:
             )  # fmt: skip
         self._size += size
 
-    def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
-        """Keep the callback until the transaction ends; False when it has."""
-        entry = delivery, callback
-        self._callbacks.append(entry)
-        if delivery.done():  # by now, in another thread, which may have told already
-            with contextlib.suppress(ValueError):
-                self._callbacks.remove(entry)
-                return False
-        return True
-
     # --- the end ---
 
     def prepare(self) -> list[PreparedAppend]:
@@ -178,7 +177,9 @@ class Transaction:
             if delivery.done():  # an interrupt came between the first time and this one
                 continue
             made = [Part(outcome(part, place), places, stamps) for part, place, places, stamps in entries]
-            last = next(one for one, entry in zip(made, entries, strict=True) if entry[0] is delivery.home)
+            last = made[0]
+            if len(made) > 1:
+                last = next(one for one, entry in zip(made, entries, strict=True) if entry[0] is delivery.home)
             delivery.complete(made, last)
         self._many = []
 

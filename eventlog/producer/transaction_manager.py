@@ -206,6 +206,8 @@ class TransactionManager:
         self, appends: list[PreparedAppend]
     ) -> tuple[list[PreparedAppend], list[tuple[OffsetPartition, PreparedAppend]]]:
         """Return these and those of the committed offsets, in the order in which they are locked."""
+        if not self._offsets:
+            return appends, []
         found: dict[OffsetPartition, tuple[list[bytes], list[bytes]]] = {}
         now_ms = int(self._clock.time() * 1000)
         for group, offsets in self._offsets.by_group().items():
