@@ -66,11 +66,17 @@ class TopicFiles:
         path = os.path.join(self.directory, str(number))
         self._refuse_deleted(number)
         try:
-            return PartitionLog(self.context, path, self.name, number, self.config, self.topic_id)
+            opened = PartitionLog(self.context, path, self.name, number, self.config, self.topic_id)
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 self._refuse_deleted(number)  # meanwhile
             raise
+        try:
+            self._refuse_deleted(number)  # meanwhile: these would be another topic's files
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
     def _refuse_deleted(self, number: int) -> None:
         if self.read(self.context, self.directory, self.name).topic_id != self.topic_id:

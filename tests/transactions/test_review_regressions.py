@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.errors import IllegalStateError, LogFullError, ProducerFencedError, StorageError
+from eventlog.errors import IllegalStateError, LogFullError, ProducerFencedError, StorageError, UnknownTopicError
 from eventlog.files.filesystem import Buffer, FileSystem
 from eventlog.format.filenames import LOG, segment_name
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
+from eventlog.storage.partition_log import PartitionLog
 from eventlog.testing.crash_filesystem import CrashFileSystem
 from eventlog.testing.power_cut import lay_out
 from eventlog.testing.simulated_disk import SimulatedFile
+from eventlog.topics import topic_files
 from eventlog.topics.internal import TRANSACTIONS_TOPIC
 from tests.transactions.helpers import values
 
@@ -188,3 +190,29 @@ def test_what_was_published_before_a_recovery_acknowledges_nothing(tmp_path: Pat
             other.topic("a").partitions[0].append([b"another"])
             assert append(3, b"tried again").base_offset == 3
         assert values(log) == [b"first", b"second", b"another", b"tried again"]
+
+
+def test_a_partition_that_is_opened_while_its_topic_is_made_anew_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes to a topic under the id of the one before: recovery would find no transaction of that id.
+
+    The topic is deleted and made anew between the last look at its id and the first at the partition's files.
+    """
+    with eventlog.open(tmp_path) as log, eventlog.open(tmp_path) as other:
+        log.create_topic("a")
+        producer = log.producer(transactional_id="id")
+        producer.init_transactions()
+
+        def opened_late(*arguments: object) -> PartitionLog:
+            other.delete_topic("a")
+            other.create_topic("a")
+            monkeypatch.undo()
+            return PartitionLog(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(topic_files, "PartitionLog", opened_late)
+        with pytest.raises(UnknownTopicError), producer.transaction():
+            producer.send("a", b"1")
+        with producer.transaction():
+            producer.send("a", b"2")
+        assert values(other) == [b"2"]
