@@ -132,9 +132,9 @@ def test_a_callback_that_comes_with_the_end_is_called_once(tmp_path: Path, is_ke
             if not is_kept_first:
                 super().append(entry)
 
-    delivery = producer.send("a", b"1")
     assert producer._transactions is not None
     producer._transactions._transaction._callbacks = Meanwhile()
+    delivery = producer.send("a", b"1")
     told: list[str] = []
     delivery.add_callback(lambda *_: told.append("called"))
     assert told == ["called"]
