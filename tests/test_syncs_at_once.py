@@ -47,6 +47,26 @@ def test_each_failure_is_told_and_keeps_no_other_file_from_the_device() -> None:
     assert sorted(failed) == [(11, errno.EIO), (13, errno.EIO)]
 
 
+def test_a_file_whose_helper_came_to_another_end_does_not_count_as_synced() -> None:
+    """An error that is none of the file's, such as too little memory, ends a helper: its file is told as failed."""
+    everyone = threading.Barrier(len(FDS))
+    me = threading.get_ident()
+    failed = []
+
+    def sync(_: int) -> None:
+        everyone.wait(SECONDS)
+        if threading.get_ident() != me:
+            raise MemoryError
+
+    hook, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        sync_at_once(sync, FDS, lambda fd, error: failed.append((fd, error.errno)))
+    finally:
+        threading.excepthook = hook
+    assert len(failed) == len(FDS) - 1
+    assert {code for _, code in failed} == {errno.EIO}
+
+
 def is_waiting_for_helpers(thread: int) -> bool:
     frame = sys._current_frames()[thread]
     while frame is not None:

@@ -17,6 +17,7 @@ from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
 
 Offsets = dict[TopicPartition, OffsetAndMetadata]
 _PATIENCE = 5.0  # seconds that a commit waits for a process that holds the group's lock, as a consumer's does
+_MOST_GROUPS = 16
 _START_AGAIN = "nothing was committed: abort the transaction, poll(), and go on from the committed offsets"
 
 
@@ -41,8 +42,10 @@ class TransactionOffsets:
         return {group: offsets for group, (_, offsets) in self._added.items()}
 
     def clear(self) -> None:
-        """Forget what was added."""
+        """Forget what was added; and what is known of groups, when they are many: each holds descriptors."""
         self._added = {}
+        if len(self._groups) > _MOST_GROUPS:
+            self.close()
 
     # --- while the transaction is being committed ---
 

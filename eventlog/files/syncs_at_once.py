@@ -7,6 +7,7 @@ forked child begins without.
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import sys
@@ -49,6 +50,7 @@ class _Round:
 
     def __init__(self, sync: Sync, fds: Sequence[int]) -> None:
         self.errors: list[tuple[int, OSError]] = []
+        self.synced: list[int] = []
         self._sync = sync
         self._waiting = deque(fds)
         self._parts: list[_Part] = []
@@ -71,6 +73,7 @@ class _Round:
                 return
             try:
                 self._sync(fd)
+                self.synced.append(fd)
             except OSError as error:
                 self.errors.append((fd, error))
 
@@ -136,6 +139,9 @@ def sync_at_once(sync: Sync, fds: Sequence[int], failed: Failed) -> None:
             made.work()
         finally:
             made.end()
+        answered = {*made.synced, *(fd for fd, _ in made.errors)}
+        for fd in set(fds) - answered:  # its helper came to another end, as when memory is short
+            made.errors.append((fd, OSError(errno.EIO, "nobody knows whether it was synced")))
     finally:
         made.end()  # once more: an interrupt may have come before the first
         for fd, error in made.errors:

@@ -165,6 +165,7 @@ class GroupMonitor:
                 self._offsets.delete(directory.group)
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.unlink(os.path.join(directory.path, GROUP_STATE))
+                directory.words[L.GROUP_VERSION] = (directory.words.item(L.GROUP_VERSION) | 1) + 1
                 for member_id in directory.member_files():
                     directory.remove_member(member_id)
         except GroupBusy:

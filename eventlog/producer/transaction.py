@@ -124,8 +124,9 @@ class Transaction:
 
     def add(self, partition: Partition, delivery: FullDelivery) -> None:
         """Add one record. Raises BufferExhaustedError when it does not fit in; the others stay."""
+        part = self.part(partition)
         self._reserve(record_bytes(delivery) + _RECORD_OVERHEAD, partition)
-        self.part(partition).add(delivery)
+        part.add(delivery)
 
     def add_many(
         self, encoded: list[tuple[PendingPart, list[EncodedBatch], Sequence[int], Any]], size: int, last_index: int

@@ -105,10 +105,10 @@ class Head:
             L.END_SLOT.pack_into(self.page, slot * 8, *state)
         self.words[L.HEAD_END] = state.end_offset
         self.words[L.HEAD_START] = start_offset
-        self.words[L.HEAD_WRITER] = L.WRITER_NONE
         self.words[L.HEAD_SLEEPING] = 0
         self.words[L.HEAD_PREPARED : L.HEAD_JOURNAL + 1] = 0
         self.words[L.HEAD_TRANSACTION_END] = state.end_offset  # for all that is known here
+        self.words[L.HEAD_WRITER] = L.WRITER_NONE  # only now: it may tell of a failed sync
         self.words[L.HEAD_SESSION] = session
 
     # --- transactions ---

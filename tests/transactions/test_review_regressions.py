@@ -16,6 +16,7 @@ from eventlog.files.filesystem import Buffer, FileSystem
 from eventlog.format.filenames import LOG, segment_name
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
+from eventlog.producer.delivery import FullDelivery
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.testing.crash_filesystem import CrashFileSystem
 from eventlog.testing.power_cut import lay_out
@@ -216,3 +217,25 @@ def test_a_partition_that_is_opened_while_its_topic_is_made_anew_is_refused(
         with producer.transaction():
             producer.send("a", b"2")
         assert values(other) == [b"2"]
+
+
+def waiting(value: bytes) -> FullDelivery:
+    delivery = FullDelivery()
+    delivery.key, delivery.value, delivery.headers = None, value, None
+    delivery.stamp, delivery.timestamp_ms = 0.0, 0
+    return delivery
+
+
+def test_a_refused_record_takes_no_room(log: eventlog.EventLog) -> None:
+    """What is sent to a topic that was deleted meanwhile is refused, and leaves the transaction as large as before."""
+    gone = log.create_topic("gone")
+    log.create_topic("a")
+    with log.producer(transactional_id="id", buffer_memory=1000) as producer, producer.transaction():
+        manager = producer._transactions
+        assert manager is not None
+        log.delete_topic("gone")
+        for _ in range(10):
+            with pytest.raises(UnknownTopicError):
+                manager.send(gone.partitions[0], waiting(b"x" * 500))
+        producer.send("a", b"y" * 500)
+    assert values(log, "a") == [b"y" * 500]
