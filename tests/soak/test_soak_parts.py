@@ -16,7 +16,7 @@ from eventlog.testing.checker import check
 from eventlog.testing.history import Operation, Poll, Send
 from eventlog.testing.soak.command import main
 from eventlog.testing.soak.failing_filesystem import FailingFileSystem
-from eventlog.testing.soak.fencing import late_commits, note_init, read_inits
+from eventlog.testing.soak.fencing import Init, late_commits, note_init, read_inits
 from eventlog.testing.soak.plan import AT_THE_END, KINDS, MOMENTARY, plan
 from eventlog.testing.soak.process import ForkedProcess
 from eventlog.testing.soak.survey import Survey, forget_lost, read_survey, survey
@@ -239,20 +239,24 @@ def test_a_commit_that_begins_after_another_took_the_id_is_found() -> None:
         begun = note(began_ns, process, "commit", Send(T0, "a"), kind="invoke")
         return [begun, note(began_ns + 5, process, "txn", Send(T0, "a", 1))]
 
-    inits = {"id": [(10, "first"), (20, "first"), (30, "second")], "other": [(40, "third")]}
-    for good in (commits("first", 15), commits("first", 29), commits("second", 50), commits("plain", 50)):
-        assert list(late_commits(good, inits)) == []
+    inits = {
+        "id": [Init(8, 10, "first"), Init(11, 19, "second"), Init(20, 22, "first"), Init(25, 30, "third")],
+        "other": [Init(40, 41, "fourth")],
+        "both": [Init(10, 20, "stopped"), Init(11, 15, "its double")],
+    }
+    fine = [("first", 15), ("first", 30), ("third", 50), ("plain", 50), ("stopped", 50), ("its double", 50)]
+    for process, began_ns in fine:
+        assert list(late_commits(commits(process, began_ns), inits)) == []
     (found,) = late_commits(commits("first", 31), inits)
-    assert found == "first commits at 36, although second had its id since 30"
+    assert found == "first commits at 36, although third took its id before"
     failed = [commits("first", 31)[0], note(36, "first", "txn", Send(T0, "a"), kind="fail")]
     assert list(late_commits(failed, inits)) == []
 
 
 def test_who_takes_an_id_is_read_as_it_was_noted(tmp_path: Path) -> None:
-    """By transactional id, in order of time; without any, there is none."""
+    """By transactional id; without any, there is none."""
     assert read_inits(tmp_path) == {}
-    for process in ("a-0.1", "a-0.2"):
-        note_init(tmp_path, "id", process)
-    ((first, one), (second, other)) = read_inits(tmp_path)["id"]
-    assert (one, other) == ("a-0.1", "a-0.2")
-    assert first < second
+    inits = [Init(1, 5, "a-0.1"), Init(3, 4, "a-0.2")]
+    for init in inits:
+        note_init(tmp_path, "id", init)
+    assert read_inits(tmp_path) == {"id": inits}

@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from eventlog.testing.history import Operation
 
 INITS = "inits.txt"  # where every transactional producer notes that it has its id
 
 
-def note_init(journals: Path, transactional_id: str, process: str) -> None:
+class Init(NamedTuple):
+    """A process took a transactional id at some time between the two, in monotonic ns."""
+
+    began_ns: int
+    ended_ns: int
+    process: str
+
+
+def note_init(journals: Path, transactional_id: str, init: Init) -> None:
     """Note that ``init_transactions`` has returned."""
     with (journals / INITS).open("a") as file:  # one short line: one write
-        file.write(f"{time.monotonic_ns()} {transactional_id} {process}\n")
+        file.write(f"{transactional_id} {init.began_ns} {init.ended_ns} {init.process}\n")
 
 
-def read_inits(journals: Path) -> dict[str, list[tuple[int, str]]]:
-    """Return for each transactional id who has taken it when, in order of time."""
-    inits: dict[str, list[tuple[int, str]]] = defaultdict(list)
+def read_inits(journals: Path) -> dict[str, list[Init]]:
+    """Return for each transactional id who has taken it when."""
+    inits: dict[str, list[Init]] = defaultdict(list)
     path = journals / INITS
     for line in path.read_text().splitlines() if path.exists() else ():
-        time_ns, transactional_id, process = line.split()
-        inits[transactional_id].append((int(time_ns), process))
-    return {transactional_id: sorted(found) for transactional_id, found in inits.items()}
+        transactional_id, began_ns, ended_ns, process = line.split()
+        inits[transactional_id].append(Init(int(began_ns), int(ended_ns), process))
+    return dict(inits)
 
 
-def late_commits(history: Iterable[Operation], inits: dict[str, list[tuple[int, str]]]) -> Iterator[str]:
+def late_commits(history: Iterable[Operation], inits: Mapping[str, Sequence[Init]]) -> Iterator[str]:
     """Yield whose commit began after another had taken the id, and succeeded.
 
-    A process that takes its id again, as after an error, is its own successor, and may commit.
+    A process that takes its id again, as after an error, may commit again. Of two that take it at the same time, such
+    as one that is stopped in the middle of it, nobody knows here who was the later one.
     """
-    taken = {process: _taken_from(process, found) for found in inits.values() for _, process in found}
+    successors = {init.process: _successors(init.process, found) for found in inits.values() for init in found}
     began: dict[str, int] = {}
     for note in history:
         if note.what == "commit":
             began[note.process] = note.time_ns
         elif note.what == "txn" and note.kind == "ok":
-            for time_ns, successor in taken.get(note.process, ()):
-                if began.get(note.process, 0) > time_ns:
-                    yield f"{note.process} commits at {note.time_ns}, although {successor} had its id since {time_ns}"
+            for init in successors.get(note.process, ()):
+                if began.get(note.process, 0) > init.ended_ns:
+                    yield f"{note.process} commits at {note.time_ns}, although {init.process} took its id before"
                     break
 
 
-def _taken_from(process: str, found: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Return by whom the id was taken for good: behind the last time that the process took it itself."""
-    last = max(time_ns for time_ns, name in found if name == process)
-    return [(time_ns, name) for time_ns, name in found if time_ns > last]
+def _successors(process: str, found: Sequence[Init]) -> list[Init]:
+    """Return who took the id for certain after the process had taken it for the last time."""
+    last = max(init.ended_ns for init in found if init.process == process)
+    return [init for init in found if init.began_ns > last]

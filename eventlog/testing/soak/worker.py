@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from eventlog.model import Record, TopicPartition
 from eventlog.testing.history import Poll, Recorder
 from eventlog.testing.soak.assignment_notes import AssignmentNotes
 from eventlog.testing.soak.failing_filesystem import FailingFileSystem
-from eventlog.testing.soak.fencing import note_init
+from eventlog.testing.soak.fencing import Init, note_init
 from eventlog.testing.soak.value import name_of
 from eventlog.testing.soak.volume import Volume
 
@@ -141,8 +142,9 @@ class Worker:
         """Return a producer with this id, which fences the one that had it before."""
         settings = {**self.producer_settings(), "transaction_timeout_ms": self.rng.choice(_TRANSACTION_TIMEOUTS_MS)}
         producer = held.enter_context(log.producer(transactional_id=transactional_id, **settings))
+        began = time.monotonic_ns()
         producer.init_transactions()
-        note_init(self.post.journals, transactional_id, self.post.name)
+        note_init(self.post.journals, transactional_id, Init(began, time.monotonic_ns(), self.post.name))
         return producer
 
     def _note_fault(self, kind: str, *details: str) -> None:
