@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,20 @@ class Image:
     def detach(self) -> None:
         """Unmount it."""
         subprocess.run(["umount", self.mount], check=True)
+
+
+def take_until_cut(told: Pipe, steps: int, mount: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Cut the power while the writer is in the middle of something; return what it told before, and what later.
+
+    Without power it would have been gone as well. Here it goes on for a moment, and a sync that is under way while the
+    file system shuts down may return as if all were well. Each message says when it happened, in monotonic ns.
+    """
+    messages = told.take(steps)
+    went = time.monotonic_ns()
+    cut_power(mount)
+    messages += told.take_all()
+    late = [message for message in messages if message["at"] > went]
+    return [message for message in messages if message["at"] <= went], late
 
 
 # --- writers: each tells what was acknowledged to it, and cuts the power itself or is cut off ---
@@ -166,6 +181,9 @@ def one(template: str, directory: str, kind: str, seed: int) -> dict[str, Any]:
     steps = chance.randint(1, 8) if kind == "creating" else chance.randint(1, 120)
     told = Pipe()
 
+    def put(message: dict[str, Any]) -> None:
+        told.put(message | {"at": time.monotonic_ns()})
+
     def work() -> None:
         left = steps
 
@@ -177,18 +195,19 @@ def one(template: str, directory: str, kind: str, seed: int) -> dict[str, Any]:
 
         try:
             if kind == "roll":
-                write_until_roll(path, told.put, lambda: cut_power(image.mount), seed)
+                write_until_roll(path, put, lambda: cut_power(image.mount), seed)
             else:
-                write(path, told.put, stop, seed)
+                write(path, put, stop, seed)
         except (OSError, eventlog.EventLogError):
             os._exit(0)  # the power is gone
 
     pid = child(work)
     messages: list[dict[str, Any]] = []
     if kind == "load":  # from outside, while the writer is in the middle of something
-        messages = told.take(steps)
-        cut_power(image.mount)
-    messages += told.take_all()
+        messages, late = take_until_cut(told, steps, image.mount)
+        messages += [message | {"durable": False} for message in late if "append" in message]
+    else:
+        messages = told.take_all()
     assert status_of(pid) == 0
     image.detach()
     image.attach()

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import harness
 from harness import Pipe, child, run, status_of
-from power_driver import IMAGE_BYTES, Image, cut_power
+from power_driver import IMAGE_BYTES, Image, cut_power, take_until_cut
 
 import eventlog
 from eventlog import OffsetAndMetadata, TopicPartition
@@ -68,14 +69,15 @@ def write(path: str, tell: Callable[[Any], None], stop: Callable[[], None], seed
             stop()
 
 
-def check(path: str, told: list[dict[str, Any]]) -> None:
+def check(path: str, told: list[dict[str, Any]], late: list[dict[str, Any]]) -> None:
     """Every transaction that was acknowledged is whole, the one after it whole or absent, and transactions go on."""
     if not told:
         return
     least = max((message["committed"] for message in told if "committed" in message), default=-1)
+    most = max((message["committed"] for message in late if "committed" in message), default=least)
     with eventlog.open(path) as log:
         last = last_of(log)
-        assert least <= last <= least + 1, f"{last} is there, {least} was acknowledged"
+        assert least <= last <= most + 1, f"{last} is there, {least} was acknowledged, {most} when the power was gone"
         harness.check_clean(log)
         with log.producer(transactional_id="t", durability="disk") as producer:
             transact(producer, last + 1)
@@ -110,6 +112,9 @@ def one(template: str, directory: str, kind: str, seed: int) -> dict[str, Any]:
     steps = random.Random(seed).randint(1, 60)
     told = Pipe()
 
+    def put(message: dict[str, Any]) -> None:
+        told.put(message | {"at": time.monotonic_ns()})
+
     def work() -> None:
         left = steps
 
@@ -120,20 +125,16 @@ def one(template: str, directory: str, kind: str, seed: int) -> dict[str, Any]:
                 cut_power(image.mount)
 
         try:
-            write(path, told.put, stop, seed)
+            write(path, put, stop, seed)
         except (OSError, eventlog.EventLogError):
             os._exit(0)  # the power is gone
 
     pid = child(work)
-    messages: list[dict[str, Any]] = []
-    if kind == "load":
-        messages = told.take(steps)
-        cut_power(image.mount)
-    messages += told.take_all()
+    messages, late = take_until_cut(told, steps, image.mount) if kind == "load" else (told.take_all(), [])
     assert status_of(pid) == 0
     image.detach()
     image.attach()
-    status = status_of(child(lambda: check(path, messages)))
+    status = status_of(child(lambda: check(path, messages, late)))
     image.detach()
     shutil.rmtree(directory)
     return {"kind": kind, "seed": seed, "good": status == 0, "commits": sum("committed" in m for m in messages)}
