@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # all share one run
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240
 

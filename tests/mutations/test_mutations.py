@@ -14,6 +14,7 @@ from tests.mutations.catalogue import MUTATIONS
 from tests.mutations.driver import CONTROL
 
 Results = dict[str, dict[str, Any]]
+pytestmark = pytest.mark.xdist_group("mutations")  # all share one run
 _ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -18,6 +18,7 @@ from eventlog.testing.soak.volume import can_mount
 ROOT = Path(__file__).resolve().parents[2]
 DEFECTIVE = Path(__file__).with_name("defective.py")
 SEEDS = 3
+pytestmark = pytest.mark.xdist_group("soak")  # runs of many processes, one after the other
 SECONDS = float(os.environ.get("EVENTLOG_SOAK_SECONDS", "30"))
 OPERATIONS = ("poll ok", "send ok", "txn ok", "txn fail")
 
