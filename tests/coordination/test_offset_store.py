@@ -14,9 +14,9 @@ import pytest
 
 import eventlog
 from eventlog import OffsetAndMetadata, TopicPartition
+from eventlog.coordination.checked_offsets import checked_offset
 from eventlog.coordination.offset_partition import LEAST_RECORDS, RECORDS_PER_ENTRY
 from eventlog.coordination.offset_records import Committed, encode_key, partition_of
-from eventlog.coordination.checked_offsets import checked_offset
 from eventlog.coordination.offset_store import PARTITIONS, OffsetStore
 from eventlog.files.filesystem import FileSystem
 
