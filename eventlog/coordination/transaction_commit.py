@@ -10,7 +10,8 @@ Step by step (each partition's part is told in ``storage/prepared_append.py``):
 4. Append the outcome to the journal: **the commit point**. With ``durability="disk"`` it is on the device before the
    next step. After a crash from here on each part is published by whoever comes to it next.
 5. Publish all ends, one after the other, and let go. In between, for microseconds, a reader of several partitions may
-   see one part and not yet another; it never sees half of a part.
+   see one part and not yet another; it never sees half of a part. The same holds while someone publishes a part that a
+   dead process left: others who look at that very moment see what was there before.
 
 Whoever is interrupted, or cannot write, comes to the same answer as everybody else: the journal's.
 """

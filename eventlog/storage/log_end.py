@@ -162,7 +162,7 @@ class LogEnd:
         self._words[_WRITER] = L.WRITER_NONE
 
     def settle(self) -> bool:
-        """Settle what a transaction left here whose process died; False while one is being committed."""
+        """Settle what a transaction left here whose process died; False while another has it in hand."""
         taken = False
         try:
             (taken,) = map(self._mutex.acquire, NOT_WAITING)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -21,6 +22,15 @@ TOPIC = "orders"
 SMALL_SEGMENTS = {"segment_bytes": 1024, "index_interval_bytes": 256}
 RECORDS = 9
 _ROOM = 1 << 20  # bytes that a pipe holds: as many as an unprivileged process may ask for
+
+
+def calls_in(trace: str, *, failed: bool = True) -> list[str]:
+    """Return the names of the system calls in the output of ``strace -f -o``, in order; failed ones only if asked."""
+    with open(trace) as file:
+        lines = [line for line in file if failed or " = -1 " not in line]
+    # The second line of an interrupted call, "4711 <... futex resumed>) = -1 EAGAIN (...)", is none of its own.
+    found = [match[1] for line in lines if (match := re.match(r"\d+ +(\w+)\(", line))]
+    return [call for call in found if call not in ("restart_syscall", "exit_group")]
 
 
 class Pipe:

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 import harness
-from harness import Pipe, child, kill_self, record, run, status_of
+from harness import Pipe, calls_in, child, kill_self, record, run, status_of
 
 import eventlog
 from eventlog.coordination.offset_store import OffsetStore
@@ -555,9 +555,7 @@ def calls_of(name: str, base: str) -> list[str]:
     trace = os.path.join(base, "trace")
     status, good = once(name, os.path.join(base, "whole"), lambda _, work: traced(work, ["-o", trace]))
     assert (status, good) == (0, True)
-    with open(trace) as file:
-        calls = [line.split("(")[0].split()[-1] for line in file if "(" in line]
-    return [call for call in calls if call not in ("restart_syscall", "exit_group")]
+    return calls_in(trace)
 
 
 def call_points(name: str, base: str) -> list[tuple[str, Way]]:
@@ -609,9 +607,7 @@ def compare_with_seam(name: str, base: str) -> dict[str, object]:
         "ftruncate",
         "truncate",
     }
-    with open(trace) as file:
-        calls = [line.split("(")[0].split()[-1] for line in file if "(" in line and " = -1 " not in line]
-    return {"seam": seen, "kernel": [call for call in calls if call in kinds]}
+    return {"seam": seen, "kernel": [call for call in calls_in(trace, failed=False) if call in kinds]}
 
 
 POINTS = {"calls": call_points, "tears": tear_points, "lines": line_points}

@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import harness
 import kill_driver
-from harness import Pipe, child, run, status_of
+from harness import Pipe, calls_in, child, run, status_of
 
 import eventlog
 from eventlog import OffsetAndMetadata, TopicPartition
@@ -77,7 +77,7 @@ class Transact(kill_driver.Scenario):
     def prepare(self, path: str) -> None:
         shutil.copytree(self.template, path, dirs_exist_ok=True)
 
-    def companion(self, path: str) -> kill_driver.Companion | None:
+    def companion(self, path: str) -> Reader | None:
         self.path = path
         return Reader(path) if self.accompanied else None
 
@@ -139,13 +139,30 @@ class TransactFirst(Transact):
 class Reader(kill_driver.Companion):
     """Polls all the time, sleeping in between; in the end it has had everything once, and the same everywhere."""
 
+    def __init__(self, path: str) -> None:
+        self._paused = Pipe()
+        super().__init__(path)
+
+    def pause(self) -> None:
+        """Keep the log open, and look no more until the end."""
+        self._paused.sign()
+        self._opened.wait()
+
+    def end(self) -> int:
+        self._paused.close()
+        return super().end()
+
     def _work(self, path: str) -> None:
         with eventlog.open(path) as log, log.consumer("a", "b", auto_offset_reset="earliest") as consumer:
             found = consumer.poll()
             self._opened.sign()
-            os.set_blocking(self._ended.reader, False)
-            while not self._is_told():
-                found += consumer.poll(timeout=0.02)
+            os.set_blocking(self._paused.reader, False)
+            try:
+                while not self._is_to_pause():
+                    found += consumer.poll(timeout=0.02)
+            finally:
+                self._opened.sign()
+            self._ended.wait()
             while more := consumer.poll():
                 found += more
             parts = []
@@ -157,9 +174,9 @@ class Reader(kill_driver.Companion):
             assert last_of(log) * 2 + 2 == len(parts[0])
             harness.check_clean(log)
 
-    def _is_told(self) -> bool:
+    def _is_to_pause(self) -> bool:
         try:
-            return bool(self._ended.wait())
+            return bool(self._paused.wait())
         except BlockingIOError:
             return False
 
@@ -322,6 +339,8 @@ def once(scenario: Transact, path: str, way: Way) -> tuple[int, bool]:
     companion = scenario.companion(path)
     acknowledgements = Pipe()
     status = way(scenario, lambda: scenario.work(path, acknowledgements.put))
+    if companion:  # or else it might be settling at the very moment at which the check compares partitions
+        companion.pause()
     acknowledged = acknowledgements.take_all()
     good = status_of(child(lambda: scenario.check(path, acknowledged))) == 0
     if companion:
@@ -336,9 +355,7 @@ def call_points(kind: type[Transact], base: str) -> list[tuple[str, Way]]:
     """Every system call that the work makes, from one run that nobody kills."""
     trace = os.path.join(base, "trace")
     assert once(kind(), os.path.join(base, "whole"), before_call(["-o", trace])) == (0, True)
-    with open(trace) as file:
-        calls = Counter(line.split("(")[0].split()[-1] for line in file if "(" in line)
-    del calls["exit_group"]
+    calls = Counter(calls_in(trace))
     points: list[tuple[str, Way]] = []
     for call, count in sorted(calls.items()):
         for n in range(1, count + 1):
