@@ -25,7 +25,7 @@ from eventlog.coordination.transaction_records import (
     encode_value,
     is_outcome_of,
 )
-from eventlog.errors import CorruptSegmentError, EventLogError, UnknownTopicError, UnsupportedFormatError
+from eventlog.errors import CorruptSegmentError, UnknownTopicError, UnsupportedFormatError
 from eventlog.format.batch_encoder import encode_one_keyed
 from eventlog.format.filenames import TOPICS
 from eventlog.format.record_batch import RecordBatch
@@ -172,14 +172,3 @@ class TransactionJournal:
                     partition.flush_if_written()
             finally:
                 partition.close()
-
-    def check(self) -> list[str]:
-        """Return what is wrong with the journal's records, each a sentence; damage of its files is not looked for."""
-        problems = []
-        for batch in self._batches(0, skip_damage=True):
-            for offset, key, value in zip(batch.offsets.tolist(), batch.keys(), batch.values(), strict=True):
-                try:
-                    decode(key, value)
-                except EventLogError as error:
-                    problems.append(f"{TRANSACTIONS_TOPIC}-0: offset {offset}: {error.reason}")
-        return problems
