@@ -67,6 +67,7 @@ def encode_key(group: str, topic: str, partition: int) -> bytes:
     return group_prefix(group) + L.OFFSET_KEY_TOPIC.pack(len(name)) + name + L.OFFSET_KEY_PARTITION.pack(partition)
 
 
+@lru_cache(maxsize=4096)
 def prefix_of(key: bytes | None) -> bytes | None:
     """Return the group's part of a key; None for what is no key of a commit, or one of a version not known here."""
     if key is None or not key.startswith(_KEY_START) or len(key) < L.OFFSET_KEY_GROUP.size:

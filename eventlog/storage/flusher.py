@@ -49,6 +49,7 @@ class Flusher:
         self._sleepers: deque[tuple[int, threading.Lock]] = deque()  # the end each needs, and what wakes it
         self._fd = self._open_for = -1  # a descriptor, and the base offset of the segment that it is open for
         self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
+        self._journal_offset: int | None = None  # what `journal_offset` answered last
         self._last_flush = log.context.clock.monotonic()
 
     def after_fork(self) -> None:
@@ -131,11 +132,15 @@ class Flusher:
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
 
-        To be asked before the published end: what is published in between has its outcome behind this as well.
+        To be asked before the published end: what is published in between has its outcome behind this as well. So an
+        earlier answer stays true, and only takes recovery longer: the journal is asked anew when there were transactions
+        here, or a new segment, since without one it would be looked for in the file system every time.
         """
-        head = self._log.head
-        offset = self._log.context.journal.end_offset()
-        return min(offset, head.words.item(L.HEAD_JOURNAL)) if head.is_pending() else offset
+        words = self._log.head.words
+        offset, is_pending = self._journal_offset, words.item(L.HEAD_WRITER) == L.WRITER_PENDING
+        if offset is None or is_pending or words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE):
+            offset = self._journal_offset = self._log.context.journal.end_offset()
+        return min(offset, words.item(L.HEAD_JOURNAL)) if is_pending else offset
 
     def sync_before_prepared(self, state: EndState) -> None:
         """Bring the segments to the device that lie before the one in which a transaction's part ends.
@@ -219,6 +224,7 @@ class Flusher:
             self._fs.sync_directory(directory)
             directory = os.path.dirname(directory)
         self._directory_synced_for = segment_base
+        self._journal_offset = None
 
     def sync_sealed(self, base_offset: int) -> None:
         """Sync a sealed segment and its indexes, which never change again."""

@@ -167,7 +167,7 @@ class Head:
         """
         # The place first: it counts for this recovery point alone, and none is as good as 0. Where one from before may
         # be for the same point, 0 replaces it.
-        if journal_offset or self.recovery_journal():
+        if journal_offset or self.words.item(L.HEAD_RECOVERY_JOURNAL) == state.end_offset:
             place = (state.end_offset, journal_offset)
             raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
             L.RECOVERY_JOURNAL.pack_into(self.page, L.HEAD_RECOVERY_JOURNAL * 8, *place, crc32c.crc32c(raw))

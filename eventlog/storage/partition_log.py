@@ -113,10 +113,11 @@ class PartitionLog:
         """The published log end offset. Raises UnknownTopicError when the topic was deleted."""
         if self.head.is_private:
             self.look_for_writers()
-        end: int = self.head.words.item(L.HEAD_END)
+        words = self.head.words
+        end: int = words.item(L.HEAD_END)
         if end == L.END_DELETED:
             raise self.unknown_topic()
-        if self.head.is_pending() and self.settle():
+        if words.item(L.HEAD_WRITER) == L.WRITER_PENDING and self.settle():
             return self.end_offset
         return end
 
