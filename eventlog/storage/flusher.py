@@ -133,8 +133,8 @@ class Flusher:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
 
         To be asked before the published end: what is published in between has its outcome behind this as well. So an
-        earlier answer stays true, and only takes recovery longer: the journal is asked anew when there were transactions
-        here, or a new segment, since without one it would be looked for in the file system every time.
+        earlier answer stays true, and only takes recovery longer: the journal is asked anew after transactions here, or
+        in a new segment. If there were none, it would be looked for in the file system every time.
         """
         words = self._log.head.words
         offset, is_pending = self._journal_offset, words.item(L.HEAD_WRITER) == L.WRITER_PENDING
