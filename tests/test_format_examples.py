@@ -155,8 +155,10 @@ def test_the_head_page_is_a_head(tmp_path: Path) -> None:
     head = Head.open(FileSystem(), str(path), writable=False)
     assert head is not None and path.stat().st_size == 4096
     end = EndState(
-        end_offset=4, segment_base=0, position=len(example("segment.md")), last_indexed=280, index_entries=2,
-        time_entries=1, max_timestamp=1_700_000_001_000, last_time_indexed=1_700_000_001_000, first_timestamp=STAMPS[1],
+        end_offset=4, segment_base=0, position=len(example("segment.md")),
+        index_checksum=crc32c.crc32c(example("offset-index.md")), last_indexed=280,
+        time_checksum=crc32c.crc32c(example("time-index.md")), index_entries=2, time_entries=1,
+        max_timestamp=1_700_000_001_000, last_time_indexed=1_700_000_001_000, first_timestamp=STAMPS[1],
     )  # fmt: skip
     assert head.end_offset == 4
     assert head.end_state() == end == head.recovery_point()

@@ -91,10 +91,10 @@ HEAD_SLOTS = (16, 24)  # in words
 HEAD_RECOVERY_POINT = 32
 HEAD_RECOVERY_JOURNAL = 41
 
-# log end offset, segment base offset, position behind the last batch, position of the last indexed batch, offset
-# index entries, time index entries; of the segment: largest timestamp, largest in its time index, largest of its first
-# batch
-END_SLOT = struct.Struct("=QQQQIIqqq")
+# log end offset, segment base offset, position behind the last batch, CRC-32C of the offset index, position of the last
+# indexed batch, CRC-32C of the time index, offset index entries, time index entries; of the segment: largest timestamp,
+# largest in its time index, largest of its first batch
+END_SLOT = struct.Struct("=QQIIIIIIqqq")
 SLOT_CHECKSUM = struct.Struct("=Q")
 assert END_SLOT.size == 64
 

@@ -27,12 +27,17 @@ _RECOVERY_START = L.HEAD_RECOVERY_POINT * 8
 
 
 class EndState(NamedTuple):
-    """Where a log ends. Positions are bytes within the segment, timestamps milliseconds (-1: none yet)."""
+    """Where a log ends. Positions are bytes within the segment, timestamps milliseconds (-1: none yet).
+
+    Each checksum is the CRC-32C of all entries of an index that count.
+    """
 
     end_offset: int = 0
     segment_base: int = 0
     position: int = 0
+    index_checksum: int = 0
     last_indexed: int = 0
+    time_checksum: int = 0
     index_entries: int = 0
     time_entries: int = 0
     max_timestamp: int = -1
@@ -165,9 +170,9 @@ class Head:
 
         The outcomes of all transactions that end behind it stand in the journal from ``journal_offset`` on.
         """
-        # The place first: it counts for this recovery point alone, and none is as good as 0. Where one from before may
-        # be for the same point, 0 replaces it.
-        if journal_offset or self.words.item(L.HEAD_RECOVERY_JOURNAL) == state.end_offset:
+        # The place first: it counts for this recovery point alone, and none is as good as 0. One from before may be for
+        # the same point, so 0 replaces it.
+        if journal_offset or self.words.item(L.HEAD_RECOVERY_JOURNAL + 1):
             place = (state.end_offset, journal_offset)
             raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
             L.RECOVERY_JOURNAL.pack_into(self.page, L.HEAD_RECOVERY_JOURNAL * 8, *place, crc32c.crc32c(raw))

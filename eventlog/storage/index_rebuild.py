@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from crc32c import crc32c
 
 from eventlog.format.columns import BatchDamage
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
@@ -32,21 +33,29 @@ def rebuild_indexes(
     return tail.state()
 
 
-def indexes_fit(segment: Segment, offset_entries: int, time_entries: int, *, whole: bool) -> bool:
-    """Tell whether both indexes have that many entries, in order, and the last one is where it says.
-
-    ``whole`` looks at the order of all entries; without it only at the last, so that opening costs the same
-    however large the index is.
-    """
+def index_checksums(segment: Segment, offset_entries: int, time_entries: int) -> tuple[int, int] | None:
+    """Return the checksums of that many entries of both indexes; None when an index has fewer."""
     segment.offset_index.forget()
     segment.time_index.forget()
     offsets = segment.offset_index.entries(offset_entries)
     times = segment.time_index.entries(time_entries)
     if len(offsets) < offset_entries or len(times) < time_entries:
+        return None
+    return crc32c(offsets.view(np.uint8)), crc32c(times.view(np.uint8))  # type: ignore[arg-type]  # they are buffers
+
+
+def indexes_fit(segment: Segment, state: EndState) -> bool:
+    """Tell whether both indexes have the entries that ``state`` counts, and the last one is where it says.
+
+    A power cut may have taken any of them, and may have brought back what was there before: they are not synced before
+    the segment is sealed. What the checksums confirm is what was written.
+    """
+    if index_checksums(segment, state.index_entries, state.time_entries) != (
+        state.index_checksum,
+        state.time_checksum,
+    ):
         return False
-    if whole and not (_rising(offsets["offset"]) and _rising(offsets["position"]) and _rising(times["timestamp"])):
-        return False
-    return not offset_entries or entry_is_true(segment, offsets[-1])
+    return not state.index_entries or entry_is_true(segment, segment.offset_index.entries(state.index_entries)[-1])
 
 
 def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
@@ -80,7 +89,3 @@ def entry_is_true(segment: Segment, entry: np.void) -> bool:
         return segment.batch_at(position).base_offset == segment.base_offset + int(offset)
     except BatchDamage:
         return False
-
-
-def _rising(column: np.ndarray[tuple[int], np.dtype[np.integer]]) -> bool:
-    return bool((column[1:] > column[:-1]).all())

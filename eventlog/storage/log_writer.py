@@ -154,9 +154,9 @@ class LogWriter(LogEnd):
                         self._active.append_due(tail.state(), *tail.take_due())  # type: ignore[union-attr]
                     self._last_slot = slot = self._last_slot ^ OTHER_SLOT
                     _pack_slot(
-                        self._page, slot, end, tail.segment_base, tail.position,
-                        tail.last_indexed, tail.index_entries, tail.time_entries, tail.max_timestamp,
-                        tail.last_time_indexed, tail.first_timestamp,
+                        self._page, slot, end, tail.segment_base, tail.position, tail.index_checksum,
+                        tail.last_indexed, tail.time_checksum, tail.index_entries, tail.time_entries,
+                        tail.max_timestamp, tail.last_time_indexed, tail.first_timestamp,
                     )  # fmt: skip
                     words[_END] = published = end  # no interrupt comes between the two
                     if stamped is not None:

@@ -15,10 +15,12 @@ sync. Under the partition's lock:
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
    out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
    What an unfinished transaction wrote is overwritten without a copy: nobody was promised it.
-4. Check the indexes of what was scanned; build them anew if they do not fit.
+4. Compare the indexes of what was scanned, and of what the recovery point vouches for, with the checksum that was kept
+   of their entries; build them anew if they do not fit, since they are not synced before their segment is sealed.
 5. Fill the head: the writer's word, which tells of a failed sync, and the session last. A crash before repeats all.
 
-A log that may only be read is scanned in the same way into a private head, and nothing is written.
+A log that may only be read is scanned in the same way into a private head, and nothing is written: an index that does
+not fit is built anew in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
 from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.active_segment import ActiveSegment
 from eventlog.storage.head import EndState, Head
-from eventlog.storage.index_rebuild import indexes_fit, rebuild_indexes
+from eventlog.storage.index_rebuild import index_checksums, indexes_fit, rebuild_indexes
 from eventlog.storage.scan import DamagedRange, bytes_behind, scan_segment
 from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
 _LOG_START = 0  # nothing removes records yet: a log whose first segment begins later has lost some
+_OF_INDEXES = (
+    "index_entries", "index_checksum", "last_indexed", "time_entries", "time_checksum", "last_time_indexed",
+)  # fmt: skip
 _MISSING_BEFORE = "the records before this segment are missing"
 _WRITE_THROUGH_BYTES = 1 << 20
 logger = logging.getLogger("eventlog")
@@ -69,6 +74,14 @@ def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]
     if poisoned:
         _forget_cached_pages(log)
     return _Recovery(log, head, write_again=poisoned).run()
+
+
+def _with_checksums(point: EndState, segment: Segment) -> EndState:
+    """Return a recovery point that is older than the checksums with those of what is there; any other as it is."""
+    if point.index_checksum or point.time_checksum or not point.index_entries:
+        return point
+    found = index_checksums(segment, point.index_entries, point.time_entries)
+    return point if found is None else point._replace(index_checksum=found[0], time_checksum=found[1])
 
 
 def _forget_cached_pages(log: PartitionLog) -> None:
@@ -114,7 +127,7 @@ class _Recovery:
         if point is not None and point.segment_base in bases:
             segment = self._log.segments[point.segment_base]
             if segment.refresh() >= point.position:
-                return point
+                return _with_checksums(point, segment)
             return EndState(end_offset=point.segment_base, segment_base=point.segment_base)
         base = bases[max(0, len(bases) - 2)]
         return EndState(end_offset=base, segment_base=base)
@@ -157,8 +170,7 @@ class _Recovery:
             self._tail.seal()
         if self._writes and self._write_again:
             self._write_through(segment, begin)
-        if self._writes:
-            self._complete_indexes(segment, sealed=sealed, scanned=self._tail.position > begin)
+        self._complete_indexes(segment, sealed=sealed)
 
     def _is_unfinished(self, batch: RecordBatch) -> bool:
         """Tell whether the batch is of a transaction that was never committed: then the log ends before it."""
@@ -252,9 +264,9 @@ class _Recovery:
 
     # --- step 4 ---
 
-    def _complete_indexes(self, segment: Segment, *, sealed: bool, scanned: bool) -> None:
+    def _complete_indexes(self, segment: Segment, *, sealed: bool) -> None:
         offsets, times = self._tail.take_due()
-        if offsets or times or sealed:
+        if self._writes and (offsets or times or sealed):
             active = ActiveSegment(self._fs, self._log.directory, segment.base_offset)
             try:
                 active.append_due(self._tail.state(), offsets, times)
@@ -262,13 +274,16 @@ class _Recovery:
                     active.cut_indexes(self._tail.state())
             finally:
                 active.close()
-        if not indexes_fit(segment, self._tail.index_entries, self._tail.time_entries, whole=scanned):
-            interval = self._log.config.index_interval_bytes
-            state = rebuild_indexes(segment, interval, sealed=sealed, stop_offset=self._tail.end_offset)
-            self._count(rebuilt_indexes=(*self._report.rebuilt_indexes, segment.offset_index.path))
-            self._tail.index_entries, self._tail.time_entries = state.index_entries, state.time_entries
-            self._tail.last_indexed = state.last_indexed
-            self._tail.last_time_indexed = state.last_time_indexed
+        tail = self._tail
+        if indexes_fit(segment, tail.state()):
+            return
+        state = rebuild_indexes(
+            segment, self._log.config.index_interval_bytes, sealed=sealed, stop_offset=tail.end_offset,
+            in_memory=not self._writes,
+        )  # fmt: skip
+        self._count(rebuilt_indexes=(*self._report.rebuilt_indexes, segment.offset_index.path))
+        tail.load(tail.state()._replace(**{name: getattr(state, name) for name in _OF_INDEXES}))
+        segment.indexes_checked = sealed
 
     # --- step 5 ---
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from crc32c import crc32c
+
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.head import EndState
 
@@ -20,8 +22,9 @@ class Tail:
     """
 
     __slots__ = (
-        "_interval", "due_offset_entries", "due_time_entries", "end_offset", "first_timestamp", "index_entries",
-        "last_indexed", "last_time_indexed", "max_timestamp", "position", "segment_base", "time_entries",
+        "_interval", "due_offset_entries", "due_time_entries", "end_offset", "first_timestamp", "index_checksum",
+        "index_entries", "last_indexed", "last_time_indexed", "max_timestamp", "position", "segment_base",
+        "time_checksum", "time_entries",
     )  # fmt: skip
 
     def __init__(self, state: EndState, interval: int) -> None:
@@ -31,8 +34,9 @@ class Tail:
     def load(self, state: EndState) -> None:
         """Go to a known end; nothing is due there."""
         (
-            self.end_offset, self.segment_base, self.position, self.last_indexed, self.index_entries,
-            self.time_entries, self.max_timestamp, self.last_time_indexed, self.first_timestamp,
+            self.end_offset, self.segment_base, self.position, self.index_checksum, self.last_indexed,
+            self.time_checksum, self.index_entries, self.time_entries, self.max_timestamp, self.last_time_indexed,
+            self.first_timestamp,
         ) = state  # fmt: skip
         self.due_offset_entries = bytearray()
         self.due_time_entries = bytearray()
@@ -40,8 +44,9 @@ class Tail:
     def state(self) -> EndState:
         """Return the end as a value."""
         return EndState(
-            self.end_offset, self.segment_base, self.position, self.last_indexed, self.index_entries,
-            self.time_entries, self.max_timestamp, self.last_time_indexed, self.first_timestamp,
+            self.end_offset, self.segment_base, self.position, self.index_checksum, self.last_indexed,
+            self.time_checksum, self.index_entries, self.time_entries, self.max_timestamp, self.last_time_indexed,
+            self.first_timestamp,
         )  # fmt: skip
 
     def add(self, size: int, end_offset: int, max_timestamp: int) -> None:
@@ -58,14 +63,18 @@ class Tail:
 
     def _index(self, position: int, end_offset: int) -> None:
         """Note the batch at ``position``; `end_offset` is still the one before it."""
-        self.due_offset_entries += _offset_entry.pack(self.end_offset - self.segment_base, position)
+        entry = _offset_entry.pack(self.end_offset - self.segment_base, position)
+        self.due_offset_entries += entry
+        self.index_checksum = crc32c(entry, self.index_checksum)
         self.index_entries += 1
         self.last_indexed = position
         self._index_time(end_offset)
 
     def _index_time(self, end_offset: int) -> None:
         if self.max_timestamp > self.last_time_indexed:
-            self.due_time_entries += _time_entry.pack(self.max_timestamp, end_offset - 1 - self.segment_base)
+            entry = _time_entry.pack(self.max_timestamp, end_offset - 1 - self.segment_base)
+            self.due_time_entries += entry
+            self.time_checksum = crc32c(entry, self.time_checksum)
             self.time_entries += 1
             self.last_time_indexed = self.max_timestamp
 

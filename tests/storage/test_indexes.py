@@ -118,6 +118,36 @@ def test_every_offset_and_time_is_found(sizes: list[int], stamps: list[int], int
                 find_everything(log.topic("t").partitions[0], times)
 
 
+@given(
+    stamps=st.lists(st.integers(0, 100), min_size=6, max_size=60),
+    suffix=st.sampled_from([".index", ".timeindex"]),
+    lost=st.data(),
+    readonly=st.booleans(),
+)
+@settings(max_examples=60)
+def test_what_a_power_cut_leaves_of_an_index(
+    stamps: list[int], suffix: str, lost: st.DataObject, readonly: bool
+) -> None:
+    """Whatever stands in the active segment's indexes, all is found once the log is opened again, and verifies."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
+        path = Path(directory) / "log"
+        with eventlog.open(path) as log:
+            partition = log.create_topic("t", index_interval_bytes=100).partitions[0]
+            for n, stamp in enumerate(stamps):
+                partition.append([b"%d" % n], timestamps_ms=stamp)
+        index = path / "topics" / "t" / "0" / f"{0:020d}{suffix}"
+        raw = bytearray(index.read_bytes())
+        start = lost.draw(st.integers(0, len(raw)), label="lost from")
+        stop = lost.draw(st.integers(start, len(raw)), label="to")
+        before = lost.draw(st.one_of(st.just(bytes(stop - start)), st.binary(min_size=stop - start)), label="instead")
+        raw[start:stop] = before[: stop - start]
+        index.write_bytes(raw)
+        with eventlog.open(path, readonly=readonly) as log:
+            partition = log.topic("t").partitions[0]
+            find_everything(partition, stamps)
+            assert readonly or partition.verify().ok
+
+
 def find_everything(partition: eventlog.Partition, times: list[int]) -> None:
     for offset in range(len(times)):
         batch = partition.read(offset, 1)[0]
