@@ -16,6 +16,7 @@ import eventlog
 pytest.importorskip("cramjam")
 
 GOLDEN = Path(__file__).with_name("golden")
+TRANSACTIONS = "transactions-1"
 VERSIONS = sorted(path.name for path in GOLDEN.glob("version-*"))
 
 
@@ -100,3 +101,34 @@ def test_version_1_writes_the_same_bytes_as_ever(tmp_path: Path) -> None:
         assert files == sorted(path.relative_to(new) for path in (new / topic).rglob("0*") if path.is_file())
         for name in files:
             assert (new / name).read_bytes() == (old / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("how", ["closed", "crashed"])
+def test_transactions_come_back(how: str, tmp_path: Path) -> None:
+    """What was committed is there in all partitions, offsets too, although the last one's process died while it
+    published them; nothing else is, the journal agrees, and the next producer of the same id goes on.
+    """
+    shutil.copytree(GOLDEN / TRANSACTIONS / how, tmp_path / "log")
+    module, last = script(), 12
+    with eventlog.open(tmp_path / "log", clock=module.CLOCK) as log:  # by today's the offsets have expired
+        assert module.describe(log) == expected(TRANSACTIONS)
+        assert module.committed(log) == [last + 1, f"after {last}"]
+        report = log.verify_transactions()
+        assert (report.problems, report.notes, report.committed) == ((), (), 9)
+        for name in log.topics(include_internal=True):
+            for partition in log.topic(name).partitions:
+                assert not partition.was_used or partition.verify().ok
+        with log.producer(transactional_id="golden") as producer, producer.transaction():
+            module.transact(producer, last + 1)
+        after = module.describe(log)
+        for name in ("a-0", "a-1", "b-0", "b-1"):
+            before = expected(TRANSACTIONS)[name]
+            assert (after[name][: len(before)], len(after[name])) == (before, len(before) + 3)
+        assert module.committed(log) == [last + 2, f"after {last + 1}"]
+
+
+def test_the_current_version_still_writes_these_transactions(tmp_path: Path) -> None:
+    """The script that made the files makes the same records today."""
+    module = script()
+    module.main(tmp_path / "again", module.fill_with_transactions)
+    assert json.loads((tmp_path / "again" / "expected.json").read_text(encoding="utf-8")) == expected(TRANSACTIONS)

@@ -1,24 +1,32 @@
-"""Write the golden files of a format version: ``python tests/golden/make.py <empty directory>``.
+"""Write golden files: ``python tests/golden/make.py <empty directory> [transactions]``.
 
-What lies under ``version-1`` was written once and never changes: every later version must go on reading it. A new
-format version gets a directory of its own beside it. The log is copied while it is open in one part (``crashed``),
-so that it also holds records that were never flushed, and after it was closed in the other (``closed``).
+What lies under ``version-1`` and ``transactions-1`` was written once and never changes: every later version must go on
+reading it. A new format version gets directories of its own beside them. The log is copied while it is open in one
+part (``crashed``), so that it also holds records that were never flushed, and after it was closed in the other
+(``closed``).
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import eventlog
+from eventlog.storage.prepared_append import PreparedAppend
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 CLOCK = eventlog.ManualClock(start=1_700_000_000.0)
-KEEP = ("head", ".log", ".index", ".timeindex", ".json", "control")
+KEEP = ("head", ".log", ".index", ".timeindex", ".snapshot", ".json", "control", "owner")
+INPUT = eventlog.TopicPartition("in", 0)
+GROUP = "billing"
 
 
 def fill(log: eventlog.EventLog) -> None:
@@ -44,6 +52,54 @@ def fill(log: eventlog.EventLog) -> None:
     log.create_topic("untouched", partitions=3)
 
 
+def fill_with_transactions(log: eventlog.EventLog) -> None:
+    """Committed and aborted transactions with offsets, beside plain records; of the last one not all is published."""
+    for topic in ("a", "b"):
+        log.create_topic(topic, partitions=2, segment_bytes=2048, index_interval_bytes=256)
+    log.create_topic("in").partitions[0].append([b"%d" % n for n in range(20)], timestamps_ms=1_000)
+    with log.producer(transactional_id="golden") as producer, log.producer() as plain:
+        producer.init_transactions()
+        for n in range(12):
+            producer.begin_transaction()
+            transact(producer, n)
+            if n % 3 == 1:
+                producer.abort_transaction()
+            else:
+                producer.commit_transaction()
+            plain.send("a", b"plain %d" % n, b"key", partition=1, timestamp_ms=2_000 + n)
+            plain.flush()
+    died = subprocess.run([sys.executable, __file__, "die", log.path], check=False)
+    assert died.returncode == -signal.SIGKILL
+
+
+def transact(producer: eventlog.Producer, n: int) -> None:
+    """Send to all partitions, and the offset."""
+    for topic in ("a", "b"):
+        for partition in range(2):
+            values = [b"transaction %d, %d" % (n, k) for k in range(3)]
+            producer.send_many(topic, values, partition=partition, timestamps_ms=1_000 + n)
+    offset = eventlog.OffsetAndMetadata(n + 1, f"after {n}")
+    producer.send_offsets_to_transaction({INPUT: offset}, eventlog.GroupMetadata(GROUP))
+
+
+def die_in_a_commit(path: str) -> None:
+    """Commit once more, and die when two of five parts are published."""
+    publish, published = PreparedAppend.publish, []
+
+    def publish_two(append: PreparedAppend, **how: Any) -> None:
+        if len(published) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        published.append(append)
+        publish(append, **how)
+
+    PreparedAppend.publish = publish_two  # type: ignore[method-assign]
+    producer = eventlog.open(path, clock=CLOCK).producer(transactional_id="golden")
+    producer.init_transactions()
+    producer.begin_transaction()
+    transact(producer, 12)
+    producer.commit_transaction()
+
+
 def describe(log: eventlog.EventLog) -> dict[str, Any]:
     """Every record of every partition, as JSON."""
     return {
@@ -58,6 +114,13 @@ def describe(log: eventlog.EventLog) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def committed(log: eventlog.EventLog) -> list[Any] | None:
+    """What the group committed last."""
+    with log.consumer(group=GROUP) as consumer:
+        found = consumer.committed(INPUT)
+    return None if found is None else [found.offset, found.metadata]
+
+
 def text(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
 
@@ -69,17 +132,23 @@ def copy(source: Path, target: Path) -> None:
             path.unlink()
 
 
-def main(target: Path) -> None:
+def main(target: Path, fill: Callable[[eventlog.EventLog], None] = fill) -> None:
     target.mkdir(parents=True)
     scratch = target / "scratch"
     with eventlog.open(scratch, clock=CLOCK) as log:
         fill(log)
-        expected = json.dumps(describe(log), indent=1, ensure_ascii=False)
         copy(scratch, target / "crashed")
+        expected = json.dumps(describe(log), indent=1, ensure_ascii=False)
     (target / "expected.json").write_text(expected + "\n", encoding="utf-8")
     copy(scratch, target / "closed")
     shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    match sys.argv[1:]:
+        case ["die", path]:
+            die_in_a_commit(path)
+        case [directory, "transactions"]:
+            main(Path(directory), fill_with_transactions)
+        case [directory]:
+            main(Path(directory))
