@@ -6,6 +6,7 @@ the interpreter, and it has never seen the log before it opens it.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ TOPIC = "orders"
 SMALL_SEGMENTS = {"segment_bytes": 1024, "index_interval_bytes": 256}
 RECORDS = 9
 _ROOM = 1 << 20  # bytes that a pipe holds: as many as an unprivileged process may ask for
+_living: set[int] = set()  # children that nobody has waited for yet
 
 
 def calls_in(trace: str, *, failed: bool = True) -> list[str]:
@@ -80,7 +82,9 @@ def child(work: Callable[[], None]) -> int:
     sys.stdout.flush()
     pid = os.fork()
     if pid:
+        _living.add(pid)
         return pid
+    _living.clear()
     status = 0
     try:
         work()
@@ -93,7 +97,16 @@ def child(work: Callable[[], None]) -> int:
 
 def status_of(pid: int) -> int:
     """Wait for the child: its exit status, or minus the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _living.discard(pid)
+    return status
+
+
+@atexit.register
+def _end_children() -> None:
+    """A driver that fails leaves nobody behind."""
+    for pid in _living:
+        os.kill(pid, signal.SIGKILL)
 
 
 def run(work: Callable[[], None]) -> None:
