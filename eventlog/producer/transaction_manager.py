@@ -153,9 +153,10 @@ class TransactionManager:
     def commit(self) -> None:
         """Write everything that was sent, or nothing."""
         with self._telling(), self._lock:
-            self._refuse_unless_current()
+            self._refuse_unless(State.OPEN)
             try:
                 if not self._resolve():
+                    self._refuse_unless_current()
                     self._commit()
             except BaseException:
                 if self._attempt is not None and self._attempt.is_committed:
@@ -314,23 +315,18 @@ class TransactionManager:
         hint = "it was done already" if state is State.UNINITIALIZED else HINTS[self.state]
         raise IllegalStateError(f"not possible in state {self.state.name}", hint=hint)
 
-    def _refuse_unless_current(self) -> None:
+    def _refuse_unless_open(self) -> None:
         self._refuse_unless(State.OPEN)
-        if self._is_in_doubt():
-            return
+        self._refuse_committed()
+        self._refuse_unless_current()
+
+    def _refuse_unless_current(self) -> None:
         self._refuse_fenced()
         if self._clock.monotonic() > self._deadline:
             raise TransactionTimeoutError(
                 f"the transaction was open for longer than {self._config.transaction_timeout_ms} ms",
                 hint="abort_transaction(), and do it again; a larger transaction_timeout_ms gives it more time",
             )
-
-    def _refuse_unless_open(self) -> None:
-        self._refuse_unless_current()
-        self._refuse_committed()
-
-    def _is_in_doubt(self) -> bool:
-        return self._attempt is not None and self._attempt.is_committed is not False
 
     def _refuse_fenced(self) -> None:
         try:

@@ -40,6 +40,7 @@ class FailingFileSystem(FileSystem):
         self._at = -1
         self._error = errno.EIO
         self._sync_of: Path | None = None
+        self._writes_to: Path | None = None
 
     def fail_at(self, n: int, error: int) -> None:
         """Fail the n-th call from now on."""
@@ -49,14 +50,19 @@ class FailingFileSystem(FileSystem):
         """Fail the next sync of a segment in this directory."""
         self._sync_of, self._error, self._failed = directory, errno.EIO, None
 
+    def fail_writes(self, directory: Path) -> None:
+        """Fail each write into a segment in this directory."""
+        self._writes_to, self._error, self._failed = directory, errno.EIO, None
+
     def heal(self) -> str | None:
         """Fail no more; return the call that has failed."""
-        self._at, self._sync_of = -1, None
+        self._at, self._sync_of, self._writes_to = -1, None, None
         return self._failed
 
     def meet(self, call: str, *arguments: Any) -> None:
         number, self.count = self.count, self.count + 1
         is_it = self._sync_of is not None and call == "sync" and _is_in(arguments[0], self._sync_of)
+        is_it |= self._writes_to is not None and call.startswith("pwrite") and _is_in(arguments[0], self._writes_to)
         if number == self._at or is_it:
             self._failed, self._sync_of = call, None
             raise OSError(self._error, os.strerror(self._error))
@@ -84,8 +90,10 @@ for _call in CALLS:
 class Run:
     """A log whose file system fails, a transactional producer, and the number of the transaction that comes next."""
 
-    def __init__(self, path: Path, durability: str, *, new: bool = True) -> None:
-        self.path, self.durability = path, durability
+    def __init__(
+        self, path: Path, durability: str, *, new: bool = True, clock: eventlog.ManualClock | None = None
+    ) -> None:
+        self.path, self.durability, self.clock = path, durability, clock
         self.fs = FailingFileSystem()
         self.number = 0
         if new:
@@ -99,7 +107,7 @@ class Run:
             log.create_topic("in").partitions[0].append([b"x"] * 1000)
 
     def open(self) -> None:
-        self.log = eventlog.open(self.path, filesystem=self.fs)
+        self.log = eventlog.open(self.path, filesystem=self.fs, clock=self.clock)
         self.producer = self.log.producer(transactional_id="t", durability=self.durability)
         self.producer.init_transactions()
 
@@ -146,7 +154,7 @@ class Run:
     def end(self) -> None:
         self.transact()
         self.log.close()
-        with eventlog.open(self.path) as self.log:
+        with eventlog.open(self.path, clock=self.clock) as self.log:
             self.check()
 
 
@@ -270,6 +278,35 @@ def test_a_failed_sync_poisons_one_partition(tmp_path: Path) -> None:
         assert [values(log, *tp) for tp in PLACES] == [[b"0"], [b"0", b"1"], [b"0", b"1"]]
         check_clean(log)
         transact(log.producer(transactional_id="t", durability="disk"), b"2")
+
+
+def test_nobody_knows_what_became_of_a_commit(tmp_path: Path) -> None:
+    """While the journal can be neither written nor settled, each call that needs to know the outcome says so; later the
+    transaction turns out not to be committed, and then its time counts as ever: it cannot be committed any more.
+    """
+    clock = eventlog.ManualClock(start=1_700_000_000.0)
+    run = Run(tmp_path / "log", "os", clock=clock)
+    run.transact()
+    sent = run.begin()
+    run.fs.fail_writes(run.path / "topics" / "__transaction_state" / "0")
+    for call in (
+        run.producer.commit_transaction,
+        run.producer.commit_transaction,
+        run.producer.abort_transaction,
+        lambda: run.producer.send("a", b"more"),
+    ):
+        with pytest.raises(eventlog.StorageError):
+            call()
+    assert not any(delivery.done() for delivery in sent)
+    clock.advance(61)
+    run.fs.heal()
+    for _ in range(2):
+        with pytest.raises(eventlog.TransactionTimeoutError):
+            run.producer.commit_transaction()
+    run.producer.abort_transaction()
+    assert all(isinstance(delivery.exception(), eventlog.TransactionAbortedError) for delivery in sent)
+    run.check()
+    run.end()
 
 
 def test_a_failed_sync_of_the_journal(tmp_path: Path) -> None:
