@@ -354,14 +354,18 @@ def _make_directories(fs: FileSystem, path: str) -> None:
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
         _make_directories(fs, parent)
-        with contextlib.suppress(FileExistsError):
-            fs.mkdir(path)
+        _make_if_missing(fs, path)
         _sync_entry_of(fs, path)
 
 
 def _sync_entry_of(fs: FileSystem, path: str) -> None:
     with contextlib.suppress(PermissionError):  # who may enter a directory may not always open it
         fs.sync_directory(os.path.dirname(path))
+
+
+def _make_if_missing(fs: FileSystem, path: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        fs.mkdir(path)
 
 
 def _create(fs: FileSystem, path: str, meta: str) -> None:
@@ -377,8 +381,7 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
     try:
         with translated(path), lock:
             if not fs.exists(meta):
-                with contextlib.suppress(FileExistsError):
-                    fs.mkdir(os.path.join(path, TOPICS))
+                _make_if_missing(fs, os.path.join(path, TOPICS))
                 fs.sync_directory(path)  # it must not be missing where the file is that says "here lies a log"
                 write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
                 _sync_entry_of(fs, path)

@@ -190,12 +190,15 @@ class ConsumerThread:
         self.refuse_second_poll()
         self._is_polling = True
         try:
-            is_done = False
-            while not is_done:
-                self.raise_if_woken()
-                is_done = await self._call(lambda call: self._read(call, read, deadline), Kind.POLL)
+            await self._poll(read, deadline)
         finally:
             self._is_polling = False
+
+    async def _poll(self, read: Callable[[float | None], Sequence[Any]], deadline: float) -> None:
+        is_done = False
+        while not is_done:
+            self.raise_if_woken()
+            is_done = await self._call(lambda call: self._read(call, read, deadline), Kind.POLL)
 
     def refuse_second_poll(self) -> None:
         """Raise ConcurrentAccessError while a task is in a poll."""

@@ -102,9 +102,12 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while (job := self._jobs.get()) is not None:
-                job.run()
-                del job  # which may hold what keeps this thread's owner alive
+            self._do_jobs()
         finally:
             self._jobs.shut()
             self._finish()
+
+    def _do_jobs(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run()
+            del job  # which may hold what keeps this thread's owner alive

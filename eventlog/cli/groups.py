@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -11,9 +12,18 @@ from eventlog.cli.group import open_existing
 from eventlog.cli.table import print_table, text
 from eventlog.coordination.group_state import by_topic
 from eventlog.errors import UnknownGroupError
+from eventlog.event_log import EventLog
 from eventlog.monitoring.group_description import GroupDescription, MemberDescription
 
 _FORMATS = click.Choice(["text", "json"])
+
+
+def _described(log: EventLog) -> list[GroupDescription]:
+    found = []
+    for name in log.groups():
+        with contextlib.suppress(UnknownGroupError):  # deleted meanwhile
+            found.append(log.group(name))
+    return found
 
 
 @click.command()
@@ -22,12 +32,7 @@ _FORMATS = click.Choice(["text", "json"])
 def groups(directory: str, form: str) -> None:
     """List the groups that have members or committed offsets."""
     with open_existing(directory, readonly=True) as log:
-        found = []
-        for name in log.groups():
-            try:
-                found.append(log.group(name))
-            except UnknownGroupError:
-                continue  # deleted meanwhile
+        found = _described(log)
     if form == "json":
         for one in found:
             click.echo(json.dumps(_summary(one)))

@@ -29,8 +29,8 @@ _FORMATS = click.Choice(["text", "json"])
 def transactions(directory: str, limit: int, pending: bool, form: str) -> None:
     """List transactional ids with what their producers are doing, and the last transactions, newest last."""
     with open_existing(directory, readonly=True) as log:
-        found = [one for one in log.transactions() if one.is_pending or not pending]
-        recent = log.recent_transactions(limit)
+        described, recent = log.transactions(), log.recent_transactions(limit)
+    found = [one for one in described if one.is_pending or not pending]
     if form == "json":
         click.echo(json.dumps({"transactional_ids": list(map(_id, found)), "recent": list(map(_recent, recent))}))
         return

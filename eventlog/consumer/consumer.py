@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from eventlog.clock import Clock
 from eventlog.config import ConsumerConfig
 from eventlog.consumer.committer import CommitCallback
 from eventlog.consumer.consumer_metrics import ConsumerMetrics
-from eventlog.consumer.fetcher import Fetcher
+from eventlog.consumer.fetcher import Fetcher, until_found
 from eventlog.consumer.group_reader import GroupReader, group_reader
 from eventlog.consumer.partition_reader import PartitionReader
 from eventlog.consumer.rebalance_listener import RebalanceListener, check_listener
@@ -177,10 +178,7 @@ class Consumer:
             found = self._fetcher.records(count)
             if found or seconds == 0:
                 return found
-            deadline = deadline_of(seconds)
-            while not found and self._wait(deadline):
-                found = self._fetcher.records(count)
-            return found
+            return until_found(partial(self._fetcher.records, count), partial(self._wait, deadline_of(seconds)))
 
     def poll_batches(self, timeout: float | None = 0.0) -> list[RecordBatch]:
         """Return whole batches, up to ``fetch_max_bytes``: columns on the mapped segment, without a copy.
@@ -194,10 +192,8 @@ class Consumer:
             found = self._fetcher.batches(self.config.fetch_max_bytes)
             if found or seconds == 0:
                 return found
-            deadline = deadline_of(seconds)
-            while not found and self._wait(deadline):
-                found = self._fetcher.batches(self.config.fetch_max_bytes)
-            return found
+            read = partial(self._fetcher.batches, self.config.fetch_max_bytes)
+            return until_found(read, partial(self._wait, deadline_of(seconds)))
 
     def __iter__(self) -> Iterator[Record]:
         while not self._closed:  # one by one: who leaves the loop has seen every record before the position
@@ -328,7 +324,8 @@ class Consumer:
     def paused(self) -> list[TopicPartition]:
         """Return the partitions that pause."""
         with self._single_thread():
-            return [tp for tp, reader in self._fetcher.readers.items() if reader.paused]
+            readers = self._fetcher.readers
+        return [tp for tp, reader in readers.items() if reader.paused]
 
     def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the log start offset of each partition, assigned here or not."""

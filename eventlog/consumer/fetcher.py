@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from eventlog.files.notify import Word, wait, wake
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import Record, TopicPartition
 
+Found = TypeVar("Found", Record, RecordBatch)
 _SPIN = 30e-6  # seconds: a record that follows at once is had without the cost of falling asleep
 _SLICE = 0.5  # seconds: a sleeper looks up this often, at new partitions, and should a wake-up ever be lost
 
@@ -45,19 +47,12 @@ class Fetcher:
     def records(self, count: int) -> list[Record]:
         """Return up to ``count`` records, a batch's worth from each partition in turn."""
         found: list[Record] = []
-        turns = self._turns
-        idle = 0
         try:
             try:
-                while idle < len(turns) and len(found) < count:
-                    reader = turns[0]
-                    taken = [] if reader.paused else reader.take(count - len(found))
-                    found = found + taken if found else taken
-                    turns.rotate(-1)
-                    idle = 0 if taken else idle + 1
+                self._take_records(count, found)
             except (EventLogError, OSError):
                 if not found:  # what was found is returned first; the next poll begins with this partition
-                    turns.rotate(-1)
+                    self._turns.rotate(-1)
                     raise
             self.consumed += len(found)  # here: outside of the try, an interrupt would lose what was found
         except BaseException:
@@ -65,30 +60,46 @@ class Fetcher:
             raise
         return found
 
+    def _take_records(self, count: int, found: list[Record]) -> None:
+        # Not within the try above: from Python 3.12 on, an interrupt in a loop's jump back passes by the handlers that
+        # stand around it (CPython issue 130279).
+        turns, idle, before = self._turns, 0, 0
+        while idle < len(turns) and before < count:
+            reader = turns[0]
+            if not reader.paused:
+                reader.take(count - before, found)
+            turns.rotate(-1)
+            idle = 0 if len(found) > before else idle + 1
+            before = len(found)
+
     def batches(self, max_bytes: int) -> list[RecordBatch]:
         """Return batches of up to ``max_bytes`` altogether, but at least one, from each partition in turn."""
         found: list[RecordBatch] = []
-        turns = self._turns
-        idle = 0
         try:
             try:
-                while idle < len(turns) and max_bytes > 0:
-                    reader = turns[0]
-                    batch = None if reader.paused else reader.next_batch()
-                    if batch is not None:
-                        found += (batch,)  # not by a call: no interrupt comes in between
-                        max_bytes -= batch.size
-                    turns.rotate(-1)
-                    idle = 0 if batch is not None else idle + 1
+                self._take_batches(max_bytes, found)
             except (EventLogError, OSError):
                 if not found:
-                    turns.rotate(-1)
+                    self._turns.rotate(-1)
                     raise
             self.consumed += sum(map(len, found))
         except BaseException:
             self.give_back([(batch.topic, batch.partition, batch.base_offset) for batch in found])
             raise
         return found
+
+    def _take_batches(self, room: int, found: list[RecordBatch]) -> None:
+        turns, idle, before = self._turns, 0, 0
+        while idle < len(turns) and room > 0:
+            reader = turns[0]
+            if not reader.paused:
+                reader.take_batch(found)
+            turns.rotate(-1)
+            if len(found) > before:
+                before, idle = len(found), 0
+                room -= found[-1].size
+            else:
+                idle += 1
 
     def give_back(self, taken: list[tuple[str, int, int]]) -> None:
         """After an interrupt: nobody has seen these offsets, so they are read again."""
@@ -119,3 +130,11 @@ class Fetcher:
         """Wake the thread that waits, from another one."""
         self._signal[0] += np.uint64(1)
         wake(self._signal, 0)
+
+
+def until_found(read: Callable[[], list[Found]], wait: Callable[[], bool]) -> list[Found]:
+    """Read again whenever ``wait`` returns, until there is something, or it returns False."""
+    found: list[Found] = []
+    while not found and wait():
+        found = read()
+    return found

@@ -122,19 +122,31 @@ class PartitionReader:
             self._start()
             return cursor.next_batch()
 
-    def take(self, count: int) -> list[Record]:
-        """Return up to ``count`` records, all from one batch; none at the end."""
-        start = self.position
+    def take(self, count: int, found: list[Record]) -> None:
+        """Add up to ``count`` records, all from one batch; none at the end. Interrupted, it has added none."""
+        start, before = self.position, len(found)
         try:
             batch = self.next_batch()
-            if batch is None:
-                return []
-            if len(batch) > count:
-                self._rest = batch.part(count, len(batch))
-                batch = batch.part(0, count)
-            return self._records(batch)
+            if batch is not None:
+                if len(batch) > count:
+                    self._rest = batch.part(count, len(batch))
+                    batch = batch.part(0, count)
+                found += self._records(batch)
         except BaseException:
+            del found[before:]
             self.seek(start)  # nobody has seen these records
+            raise
+
+    def take_batch(self, found: list[RecordBatch]) -> None:
+        """Add the next batch, if there is one. Interrupted, it has added none."""
+        start, before = self.position, len(found)
+        try:
+            batch = self.next_batch()
+            if batch is not None:
+                found += (batch,)
+        except BaseException:
+            del found[before:]
+            self.seek(start)
             raise
 
     def _records(self, batch: RecordBatch) -> list[Record]:

@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from eventlog.clock import Clock
 from eventlog.config import TopicConfig
@@ -134,7 +135,7 @@ class OffsetStore:
         stale: list[str] = []
         for partition in self._all():
             with partition.table(settled=False) as table:
-                stale += [group for group in table.groups() if self._is_stale(table, group)]
+                stale += filter(partial(self._is_stale, table), table.groups())
         return sorted(stale)
 
     def is_stale(self, group: str) -> bool:

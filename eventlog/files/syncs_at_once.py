@@ -106,12 +106,15 @@ class _Helpers:
         for _ in range(wanted):
             self._rounds.put(made)
         with self._lock:
-            while self._alive < wanted and not sys.is_finalizing():
-                try:
-                    threading.Thread(target=self._run, name="eventlog-sync", daemon=True).start()
-                except RuntimeError:  # no more threads, or the interpreter ends
-                    return
-                self._alive += 1
+            self._make(wanted)
+
+    def _make(self, wanted: int) -> None:
+        while self._alive < wanted and not sys.is_finalizing():
+            try:
+                threading.Thread(target=self._run, name="eventlog-sync", daemon=True).start()
+            except RuntimeError:  # no more threads, or the interpreter ends
+                return
+            self._alive += 1
 
     def _run(self) -> None:
         try:

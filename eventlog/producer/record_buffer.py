@@ -167,18 +167,21 @@ class RecordBuffer:
         """Write what waits, then these batches, so that order is kept; returns when their outcome is known."""
         attempt = Attempt([], batches, None, self._policy.now())
         try:
-            while attempt.outcome is None:
-                with self._lock:
-                    self._drain()
-                    if self._in_flight is None and attempt.outcome is None:
-                        self._begin(attempt)
-                    pause = self._seconds_until_retry()
-                self._told.run()
-                if pause is not None and attempt.outcome is None:
-                    time.sleep(pause)
+            return self._write_until_known(attempt)
         except BaseException as interrupt:
             self._withdraw(attempt, interrupt)
             raise
+
+    def _write_until_known(self, attempt: Attempt) -> Outcome:
+        while attempt.outcome is None:
+            with self._lock:
+                self._drain()
+                if self._in_flight is None and attempt.outcome is None:
+                    self._begin(attempt)
+                pause = self._seconds_until_retry()
+            self._told.run()
+            if pause is not None and attempt.outcome is None:
+                time.sleep(pause)
         return attempt.outcome
 
     def _withdraw(self, attempt: Attempt, interrupt: BaseException) -> None:

@@ -116,17 +116,20 @@ class TopicRegistry:
         """Some topic changed: drop those that are gone or were made anew, and learn of new partitions."""
         with self._mutex:
             version = self._session.metadata_version
-            for name, topic in list(self._known.items()):
-                try:
-                    files = self._read(name)
-                except UnknownTopicError:
-                    self._known.pop(name).release()
-                    continue
-                if files.topic_id != topic.topic_id:
-                    self._known.pop(name).release()
-                else:
-                    topic.files.partition_count = files.partition_count
+            for topic in list(self._known.values()):
+                self._look_again_at(topic)
             self._known_version = version
+
+    def _look_again_at(self, topic: Topic) -> None:
+        try:
+            files = self._read(topic.name)
+            is_same = files.topic_id == topic.topic_id
+        except UnknownTopicError:
+            is_same = False
+        if is_same:
+            topic.files.partition_count = files.partition_count
+        else:
+            self._known.pop(topic.name).release()
 
     # --- changing ---
 
@@ -200,11 +203,13 @@ class TopicRegistry:
         """Finish what a crashed process began. Called by the first process of a session."""
         with translated(self._directory), self._root_lock:
             for name in self._fs.listdir(self._directory):
-                path = os.path.join(self._directory, name)
-                if name.startswith(STAGED):
-                    self._fs.remove_tree(path)
-                elif name.startswith(DELETED):
-                    self._finish_deletion(name.removeprefix(DELETED))
+                self._finish(name)
+
+    def _finish(self, name: str) -> None:
+        if name.startswith(STAGED):
+            self._fs.remove_tree(os.path.join(self._directory, name))
+        elif name.startswith(DELETED):
+            self._finish_deletion(name.removeprefix(DELETED))
 
     def _finish_deletion(self, name: str) -> None:
         """Steps 2 and 3 of a deletion, if its first one was done."""
