@@ -103,6 +103,11 @@ class TransactionJournal:
         partition = self.partition()
         return 0 if partition is None else partition.log_end_offset
 
+    def durable_end_offset(self) -> int:
+        """Return the offset before which all outcomes are on the device; 0 while there is no journal."""
+        partition = self.partition()
+        return 0 if partition is None else partition.durable_end_offset
+
     def outcome(self, transaction: int, since: int) -> bool | None:
         """Tell whether the transaction was committed; None when no outcome stands at ``since`` or later."""
         for batch in self._batches(since):

@@ -22,6 +22,10 @@ class Journal(Protocol):
         """Return where the next outcome will stand; 0 while there is no journal."""
         ...
 
+    def durable_end_offset(self) -> int:
+        """Return the offset before which all outcomes are on the device; 0 while there is no journal."""
+        ...
+
     def is_committed(self, transaction: int, since: int) -> bool:
         """Tell the outcome, which stands at ``since`` or later. If there is none yet, it is aborted now, for good.
 
@@ -47,6 +51,10 @@ class NoJournal:
     topic = ""
 
     def end_offset(self) -> int:
+        """Return 0."""
+        return 0
+
+    def durable_end_offset(self) -> int:
         """Return 0."""
         return 0
 

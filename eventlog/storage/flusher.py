@@ -132,15 +132,22 @@ class Flusher:
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
 
-        To be asked before the published end: what is published in between has its outcome behind this as well. So an
-        earlier answer stays true, and only takes recovery longer: the journal is asked anew after transactions here, or
-        in a new segment. If there were none, it would be looked for in the file system every time.
+        To be asked before the published end. The order is what makes it true: an outcome that stood before the offset
+        asked for first belongs to a part that is published by now, or is seen to be pending after that. The offset is
+        on the device, since after a power cut those behind would be given out anew.
+
+        An earlier answer stays true, and only takes recovery longer: the journal is asked anew after transactions here,
+        or in a new segment. If there were none, it would be looked for in the file system every time.
         """
         words = self._log.head.words
-        offset, is_pending = self._journal_offset, words.item(L.HEAD_WRITER) == L.WRITER_PENDING
-        if offset is None or is_pending or words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE):
-            offset = self._journal_offset = self._log.context.journal.end_offset()
-        return min(offset, words.item(L.HEAD_JOURNAL)) if is_pending else offset
+        offset = self._journal_offset
+        if (
+            offset is None
+            or words.item(L.HEAD_WRITER) == L.WRITER_PENDING
+            or words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE)
+        ):
+            offset = self._journal_offset = self._log.context.journal.durable_end_offset()
+        return min(offset, words.item(L.HEAD_JOURNAL)) if words.item(L.HEAD_WRITER) == L.WRITER_PENDING else offset
 
     def sync_before_prepared(self, state: EndState) -> None:
         """Bring the segments to the device that lie before the one in which a transaction's part ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,14 @@ import pytest
 import eventlog
 from eventlog.testing.power_cut import lay_out
 from eventlog.testing.simulated_disk import SimulatedFile, Write
-from tests.transactions.helpers import PLACES, commit_stopped_before, create_topics, everything, send_everywhere
+from tests.transactions.helpers import (
+    PLACES,
+    commit_stopped_before,
+    create_topics,
+    everything,
+    send_everywhere,
+    transact,
+)
 from tests.transactions.ledger import ID, JOURNAL, PLAIN, Ledger, read_all, reopened, transactions_in
 
 
@@ -120,4 +128,60 @@ def test_outcomes_have_offsets_that_were_there_before_a_power_cut(tmp_path: Path
         assert read_all(log.topic("inputs").partitions[0])[-2:] == [b"more", b"behind"]
         shutil.copytree(log.path, tmp_path / "killed")
     with reopened(tmp_path / "killed") as log:
+        assert read_all(log.topic("inputs").partitions[0])[-2:] == [b"more", b"behind"]
+
+
+@pytest.mark.parametrize("when", ["before the answer", "behind it"])
+@pytest.mark.parametrize("durability", ["os", "disk"])
+def test_a_commit_in_the_middle_of_a_flush_loses_nothing(
+    log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, durability: str, when: str
+) -> None:
+    """Who flushes a partition, and asks the journal for its end at the moment at which a transaction gets its outcome
+    there, does not note that the outcomes of what follows stand behind it: after a kill the transaction is found.
+    """
+    create_topics(log)
+    producer = log.producer(transactional_id="id", durability=durability)
+    transact(producer, b"0")
+    log.topic("a").partitions[0].append([b"plain"])
+    producer.begin_transaction()
+    send_everywhere(producer, b"1")
+    with eventlog.open(log.path) as other, contextlib.ExitStack() as commit:
+        flushed = other.topic("a").partitions[0]
+        journal = flushed.log.context.journal
+        real = journal.durable_end_offset
+
+        def ask() -> int:
+            before = real()
+            commit.enter_context(commit_stopped_before("publish", PLACES[0], producer.commit_transaction, monkeypatch))
+            return before if when == "behind it" else real()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "durable_end_offset", ask)
+            flushed.flush()
+        assert flushed.log_end_offset == 2
+        shutil.copytree(log.path, tmp_path / "killed")
+    with reopened(tmp_path / "killed") as again:
+        assert everything(again) == {
+            PLACES[0]: [b"0", b"plain", b"1"], PLACES[1]: [b"0", b"1"], PLACES[2]: [b"0", b"1"],
+        }  # fmt: skip
+
+
+def test_two_power_cuts_do_not_hide_an_outcome(tmp_path: Path) -> None:
+    """A power cut takes outcomes, and their offsets are given out anew; another one brings back the head that a
+    partition had before the first. A durable transaction in between is whole all the same.
+    """
+    ledger = Ledger(tmp_path, "os")
+    for _ in range(3):
+        ledger.commit()
+    inputs = ledger.log.topic("inputs").partitions[0]
+    inputs.append([b"more"], durability="disk")
+    head = inputs.log.head.page.tobytes()
+    with cut(ledger, tmp_path / "first", f"{JOURNAL}/0", lambda _: []) as log:
+        assert log.topic(JOURNAL).partitions[0].log_end_offset == 0
+        producer = log.producer(transactional_id=ID, durability="disk")
+        with producer.transaction():
+            producer.send("inputs", b"behind")
+        shutil.copytree(log.path, tmp_path / "second")
+    (tmp_path / "second" / "topics" / "inputs" / "0" / "head").write_bytes(head)
+    with reopened(tmp_path / "second") as log:
         assert read_all(log.topic("inputs").partitions[0])[-2:] == [b"more", b"behind"]
