@@ -97,6 +97,10 @@ class FileSystem:
         found = os.fstat(fd)
         return found.st_dev, found.st_ino
 
+    def is_linked(self, fd: int) -> bool:
+        """Tell whether the open file still has a name: no other has taken it."""
+        return os.fstat(fd).st_nlink > 0
+
     def size_of(self, path: str) -> int:
         """Return the length of the file in bytes."""
         return os.stat(path).st_size

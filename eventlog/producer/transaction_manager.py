@@ -368,8 +368,10 @@ class TransactionManager:
         """Abort what is open, and give back descriptors."""
         with self._telling(), self._lock:
             if self.state in UNENDED:
-                with contextlib.suppress(EventLogError):
+                try:
                     self._abort()
+                except EventLogError as error:  # nobody can tell what became of a commit, and no later call will
+                    self._transaction.failed(error)
             self.state = State.CLOSED
             self._id.close()
             self._offsets.close()

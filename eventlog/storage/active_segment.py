@@ -35,6 +35,10 @@ class ActiveSegment:
             raise
         self.fd, self.index_fd, self.time_fd = fds
 
+    def is_in_place(self) -> bool:
+        """Tell whether no index was replaced since: a roll that another process did not finish may have done so."""
+        return self._fs.is_linked(self.index_fd) and self._fs.is_linked(self.time_fd)
+
     def tidy(self, state: EndState) -> None:
         """Overwrite with zeros what a writer left behind the published end when it died or failed.
 

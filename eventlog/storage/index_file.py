@@ -28,12 +28,18 @@ class IndexFile:
         self._dtype = dtype
         self._identity = (0, 0)
         self._view: tuple[Entries, int] = np.empty(0, dtype=dtype), 0  # the mapping, and how many of it are known
+        self._kept: Entries | None = None
 
     def entries(self, count: int | None = None) -> Entries:
         """Return the first ``count`` entries; fewer when the file is short, none when it is missing.
 
         Without ``count``, for a file that no longer grows: all entries there were when it was looked at first.
         """
+        kept = self._kept
+        if kept is not None:
+            if count is None or count <= len(kept):
+                return kept[:count]
+            self._kept = None  # writers have come: they have put the file right first, and go on there
         mapped, known = self._view
         if not known or (count is not None and count > known):
             mapped, known = self._view = self._refreshed(mapped)  # in one step: other threads read here
@@ -61,8 +67,17 @@ class IndexFile:
         self.forget()
 
     def hold(self, entries: Entries) -> None:
-        """Use a rebuilt index from memory, where the file cannot be replaced."""
+        """Use a rebuilt index from memory until `forget`, where the file cannot be replaced."""
         self._view = entries, len(entries)
+
+    def keep(self, entries: Entries) -> None:
+        """Use these entries from memory, whatever the file says, until more of them count."""
+        self._kept = entries
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether the entries are those given to `keep`."""
+        return self._kept is not None
 
     def forget(self) -> None:
         """Drop the mapping; the next use maps the file as it is then."""

@@ -8,29 +8,34 @@ from crc32c import crc32c
 from eventlog.format.columns import BatchDamage
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.head import EndState
+from eventlog.storage.index_file import Entries
 from eventlog.storage.scan import scan_segment
 from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
 
 
-def rebuild_indexes(
-    segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None, in_memory: bool = False
-) -> EndState:
-    """Replace both indexes by what the segment holds, and return the end they were built up to."""
+def built_indexes(
+    segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None
+) -> tuple[EndState, Entries, Entries]:
+    """Return the end up to which the indexes are built, and the entries of both, from what the segment holds."""
     tail = Tail(EndState(end_offset=segment.base_offset, segment_base=segment.base_offset), interval)
     scan_segment(segment, tail, lambda batch: stop_offset is not None and batch.last_offset >= stop_offset)
     if sealed:
         tail.seal()
     offsets, times = tail.take_due()
-    for index, entries in (
-        (segment.offset_index, np.frombuffer(offsets, OFFSET_INDEX_ENTRY)),
-        (segment.time_index, np.frombuffer(times, TIME_INDEX_ENTRY)),
-    ):
+    return tail.state(), np.frombuffer(offsets, OFFSET_INDEX_ENTRY), np.frombuffer(times, TIME_INDEX_ENTRY)
+
+
+def rebuild_indexes(
+    segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None, in_memory: bool = False
+) -> None:
+    """Replace both indexes by what the segment holds."""
+    _, *built = built_indexes(segment, interval, sealed=sealed, stop_offset=stop_offset)
+    for index, entries in zip((segment.offset_index, segment.time_index), built, strict=True):
         if in_memory:
             index.hold(entries)
         else:
             index.replace(entries)
-    return tail.state()
 
 
 def index_checksums(segment: Segment, offset_entries: int, time_entries: int) -> tuple[int, int] | None:
@@ -45,17 +50,13 @@ def index_checksums(segment: Segment, offset_entries: int, time_entries: int) ->
 
 
 def indexes_fit(segment: Segment, state: EndState) -> bool:
-    """Tell whether both indexes have the entries that ``state`` counts, and the last one is where it says.
+    """Tell whether both indexes have the entries that ``state`` counts.
 
     A power cut may have taken any of them, and may have brought back what was there before: they are not synced before
     the segment is sealed. What the checksums confirm is what was written.
     """
-    if index_checksums(segment, state.index_entries, state.time_entries) != (
-        state.index_checksum,
-        state.time_checksum,
-    ):
-        return False
-    return not state.index_entries or entry_is_true(segment, segment.offset_index.entries(state.index_entries)[-1])
+    found = index_checksums(segment, state.index_entries, state.time_entries)
+    return found == (state.index_checksum, state.time_checksum)
 
 
 def sealed_indexes_fit(segment: Segment, interval: int) -> bool:

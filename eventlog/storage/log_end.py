@@ -197,7 +197,8 @@ class LogEnd:
 
     def _tidy_up(self, state: EndState) -> None:
         """Open the segment that the published end lies in, and clear away everything behind it."""
-        if self._active is None or self._active.base_offset != state.segment_base:
+        active = self._active
+        if active is None or active.base_offset != state.segment_base or not active.is_in_place():
             self._open_active(state.segment_base, create=False)
         assert self._active is not None
         stray = os.path.join(self._log.directory, segment_name(state.end_offset, LOG))

@@ -4,7 +4,9 @@ Runs when the first process of a session opens the partition, when the head is m
 sync. Under the partition's lock:
 
 1. Begin at the recovery point, which says under its own checksum what was on the device; without one, at the last
-   segment but one (older ones were synced when their successors were sealed).
+   segment but one (older ones were synced when their successors were sealed). Compare the index entries before it with
+   the checksum that it keeps of them, and build them anew if they do not fit: they are not synced before their segment
+   is sealed.
 2. Scan from there, every CRC checked. Damage with whole batches behind it is jumped over and reported; the bytes stay
    where they are, and a reader who arrives there is told which offsets are lost.
    The log ends before the first batch of a transaction that the journal does not know as committed. Segments behind it
@@ -15,8 +17,7 @@ sync. Under the partition's lock:
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
    out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
    What an unfinished transaction wrote is overwritten without a copy: nobody was promised it.
-4. Compare the indexes of what was scanned, and of what the recovery point vouches for, with the checksum that was kept
-   of their entries; build them anew if they do not fit, since they are not synced before their segment is sealed.
+4. Write the index entries of what was scanned behind those.
 5. Fill the head: the writer's word, which tells of a failed sync, and the session last. A crash before repeats all.
 
 A log that may only be read is scanned in the same way into a private head, and nothing is written: an index that does
@@ -32,6 +33,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from eventlog.errors import LogFullError
 from eventlog.files.filesystem import CREATE_MODE, translate
@@ -40,7 +42,8 @@ from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
 from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.active_segment import ActiveSegment
 from eventlog.storage.head import EndState, Head
-from eventlog.storage.index_rebuild import index_checksums, indexes_fit, rebuild_indexes
+from eventlog.storage.index_file import Entries, IndexFile
+from eventlog.storage.index_rebuild import built_indexes, entry_is_true, index_checksums, indexes_fit
 from eventlog.storage.scan import DamagedRange, bytes_behind, scan_segment
 from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
@@ -81,7 +84,14 @@ def _with_checksums(point: EndState, segment: Segment) -> EndState:
     if point.index_checksum or point.time_checksum or not point.index_entries:
         return point
     found = index_checksums(segment, point.index_entries, point.time_entries)
-    return point if found is None else point._replace(index_checksum=found[0], time_checksum=found[1])
+    if found is None or not entry_is_true(segment, segment.offset_index.entries(point.index_entries)[-1]):
+        return point
+    return point._replace(index_checksum=found[0], time_checksum=found[1])
+
+
+def _keep_with(index: IndexFile, count: int, last: Entries) -> None:
+    """Use, in a log that may only be read, ``count`` entries: those of the file, and behind them the last ones."""
+    index.keep(np.concatenate([index.entries(count - len(last)), last]))
 
 
 def _forget_cached_pages(log: PartitionLog) -> None:
@@ -127,10 +137,39 @@ class _Recovery:
         if point is not None and point.segment_base in bases:
             segment = self._log.segments[point.segment_base]
             if segment.refresh() >= point.position:
-                return _with_checksums(point, segment)
+                self._point = self._with_true_indexes(segment, _with_checksums(point, segment))
+                return self._point
             return EndState(end_offset=point.segment_base, segment_base=point.segment_base)
         base = bases[max(0, len(bases) - 2)]
         return EndState(end_offset=base, segment_base=base)
+
+    def _with_true_indexes(self, segment: Segment, point: EndState) -> EndState:
+        """Build the indexes anew up to the recovery point, if they are not what it says; return it as it is then."""
+        if indexes_fit(segment, point):
+            return point
+        self._count(rebuilt_indexes=(*self._report.rebuilt_indexes, segment.offset_index.path))
+        interval = self._log.config.index_interval_bytes
+        state, offsets, times = built_indexes(segment, interval, sealed=False, stop_offset=point.end_offset)
+        if not self._writes:
+            segment.offset_index.keep(offsets)
+            segment.time_index.keep(times)
+        else:
+            try:
+                segment.offset_index.replace(offsets)
+                segment.time_index.replace(times)
+            except OSError as error:
+                self._refuse_unless_full(error, segment)
+                state = EndState()
+        return point._replace(**{name: getattr(state, name) for name in _OF_INDEXES})
+
+    def _refuse_unless_full(self, error: OSError, segment: Segment) -> None:
+        """Raise the error again unless a full disk is all: then the segment goes on without what indexes it had.
+
+        A log must open there. Looking something up takes longer; who needs the indexes of a sealed one rebuilds them.
+        """
+        if not isinstance(translate(error, segment.path), LogFullError):
+            raise error
+        logger.warning("%s: no space left for its indexes", segment.path)
 
     def _scan(self, bases: list[int]) -> None:
         if bases[0] > _LOG_START:
@@ -265,25 +304,26 @@ class _Recovery:
     # --- step 4 ---
 
     def _complete_indexes(self, segment: Segment, *, sealed: bool) -> None:
-        offsets, times = self._tail.take_due()
-        if self._writes and (offsets or times or sealed):
-            active = ActiveSegment(self._fs, self._log.directory, segment.base_offset)
-            try:
-                active.append_due(self._tail.state(), offsets, times)
-                if sealed:
-                    active.cut_indexes(self._tail.state())
-            finally:
-                active.close()
+        """Add the entries of what was scanned to those before."""
         tail = self._tail
-        if indexes_fit(segment, tail.state()):
+        offsets, times = tail.take_due()
+        if not (offsets or times or sealed):
             return
-        state = rebuild_indexes(
-            segment, self._log.config.index_interval_bytes, sealed=sealed, stop_offset=tail.end_offset,
-            in_memory=not self._writes,
-        )  # fmt: skip
-        self._count(rebuilt_indexes=(*self._report.rebuilt_indexes, segment.offset_index.path))
-        tail.load(tail.state()._replace(**{name: getattr(state, name) for name in _OF_INDEXES}))
-        segment.indexes_checked = sealed
+        if not self._writes:
+            _keep_with(segment.offset_index, tail.index_entries, np.frombuffer(offsets, L.OFFSET_INDEX_ENTRY))
+            _keep_with(segment.time_index, tail.time_entries, np.frombuffer(times, L.TIME_INDEX_ENTRY))
+            segment.indexes_checked = sealed
+            return
+        active = ActiveSegment(self._fs, self._log.directory, segment.base_offset)
+        try:
+            active.append_due(tail.state(), offsets, times)
+            if sealed:
+                active.cut_indexes(tail.state())
+        except OSError as error:
+            self._refuse_unless_full(error, segment)
+            tail.load(tail.state()._replace(**{name: getattr(EndState(), name) for name in _OF_INDEXES}))
+        finally:
+            active.close()
 
     # --- step 5 ---
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.offset_index import OffsetIndex
 from eventlog.storage.time_index import TimeIndex
+from eventlog.testing.crash_filesystem import CrashFileSystem, SimulatedCrash
 
 MEMORY = tempfile.gettempdir()
 
@@ -145,7 +150,13 @@ def test_what_a_power_cut_leaves_of_an_index(
         with eventlog.open(path, readonly=readonly) as log:
             partition = log.topic("t").partitions[0]
             find_everything(partition, stamps)
+            assert partition.log.try_release()  # mappings and descriptors, as when many partitions are open
+            find_everything(partition, stamps)
             assert readonly or partition.verify().ok
+        if not readonly:
+            with eventlog.open(path) as log:
+                report = log.topic("t").partitions[0].recovery
+                assert report is not None and report.rebuilt_indexes == ()
 
 
 def find_everything(partition: eventlog.Partition, times: list[int]) -> None:
@@ -155,3 +166,99 @@ def find_everything(partition: eventlog.Partition, times: list[int]) -> None:
     for target in range(102):
         expected = next((offset for offset, time in enumerate(times) if time >= target), None)
         assert partition.offset_for_time(target) == expected
+
+
+class FullFileSystem(FileSystem):
+    """Has no space left: what is there may be written over, and that is all."""
+
+    def pwritev(self, fd: int, parts: Sequence[bytes], position: int) -> int:  # type: ignore[override]
+        if position + sum(map(len, parts)) > os.fstat(fd).st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.pwritev(fd, parts, position)
+
+    def pwrite(self, fd: int, data: bytes, position: int) -> int:  # type: ignore[override]
+        return self.pwritev(fd, [data], position)
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+@pytest.mark.parametrize("lost", ["zeroed", "missing"])
+def test_a_log_with_bad_indexes_opens_on_a_full_disk(tmp_path: Path, suffix: str, lost: str) -> None:
+    """Without space for new indexes everything is found, only later; with space again the log goes on as ever."""
+    stamps = [100 - n for n in range(60)]
+    with eventlog.open(tmp_path) as log:
+        partition = log.create_topic("t", index_interval_bytes=100, segment_bytes=1 << 16).partitions[0]
+        for n, stamp in enumerate(stamps):
+            partition.append([b"%d" % n], timestamps_ms=stamp)
+    index = tmp_path / "topics" / "t" / "0" / f"{0:020d}{suffix}"
+    index.write_bytes(bytes(index.stat().st_size) if lost == "zeroed" else b"")
+    with eventlog.open(tmp_path, filesystem=FullFileSystem()) as log:
+        find_everything(log.topic("t").partitions[0], stamps)
+    with eventlog.open(tmp_path) as log:
+        partition = log.topic("t").partitions[0]
+        for n in range(60, 120):
+            stamps.append(n)
+            partition.append([b"%d" % n], timestamps_ms=n)
+        find_everything(partition, stamps)
+        assert partition.verify().ok
+
+
+def test_a_bad_batch_does_not_cost_a_new_index_at_each_open(tmp_path: Path) -> None:
+    """An index that was built anew from a damaged segment is the one that the next opening finds right."""
+    with eventlog.open(tmp_path) as log:
+        partition = log.create_topic("t", index_interval_bytes=400).partitions[0]
+        for n in range(60):
+            partition.append([b"%d" % n * 10], timestamps_ms=n)
+    segment = tmp_path / "topics" / "t" / "0" / f"{0:020d}.log"
+    entries = np.frombuffer(segment.with_suffix(".index").read_bytes(), OFFSET_INDEX_ENTRY)
+    raw = bytearray(segment.read_bytes())
+    raw[int(entries["position"][len(entries) // 2]) + 70] ^= 1
+    segment.write_bytes(raw)
+    segment.with_suffix(".index").unlink()
+    rebuilt = []
+    for _ in range(3):
+        with eventlog.open(tmp_path) as log:
+            report = log.topic("t").partitions[0].recovery
+            assert report is not None
+            rebuilt.append(len(report.rebuilt_indexes))
+    assert rebuilt == [1, 0, 0]
+
+
+def test_entries_go_into_the_index_that_has_the_name(tmp_path: Path) -> None:
+    """A writer that dies in a roll may have replaced the indexes, to cut off what an earlier one had left behind: who
+    goes on in the segment writes into those that are there now.
+    """
+    fs = CrashFileSystem(tmp_path)
+    partition = eventlog.open(tmp_path, filesystem=fs).create_topic(
+        "t", index_interval_bytes=0, segment_bytes=4096
+    ).partitions[0]  # fmt: skip
+    for n in range(5):
+        partition.append([b"x" * 100], timestamps_ms=1000 + n)
+    index = tmp_path / "topics" / "t" / "0" / f"{0:020d}.timeindex"
+    first = fs.another_process()
+    one = eventlog.open(tmp_path, filesystem=first).topic("t").partitions[0]
+    one.append([b"x" * 100], timestamps_ms=1005)
+    with pytest.raises(SimulatedCrash):  # behind its index entries
+        crash_before(first, "store", "head", lambda: one.append([b"x" * 100], timestamps_ms=1006))
+    before = index.stat().st_ino
+    second = fs.another_process()
+    two = eventlog.open(tmp_path, filesystem=second).topic("t").partitions[0]
+    assert two.log_end_offset == 6
+    with pytest.raises(SimulatedCrash):
+        crash_before(second, "create", f"{6:020d}.log", lambda: two.append([b"y" * 3800], timestamps_ms=2000))
+    assert index.stat().st_ino != before  # or else this shows nothing
+    for n in range(4):
+        partition.append([b"x" * 100], timestamps_ms=9000 + n)
+    assert partition.verify().ok
+
+
+def crash_before(fs: CrashFileSystem, kind: str, name: str, work: Callable[[], object]) -> None:
+    """Do the work up to the first step of that kind on a path that ends so."""
+    real = fs.step
+
+    def step(its_kind: str, path: str, detail: str = "") -> Any:
+        if its_kind == kind and path.endswith(name):
+            fs.crash_at(fs.steps)
+        return real(its_kind, path, detail)
+
+    fs.step = step  # type: ignore[method-assign]
+    work()

@@ -309,6 +309,23 @@ def test_nobody_knows_what_became_of_a_commit(tmp_path: Path) -> None:
     run.end()
 
 
+def test_closing_while_nobody_knows_the_outcome(tmp_path: Path) -> None:
+    """Deliveries of a commit in doubt are told so when the producer is closed: nobody waits for them for ever."""
+    run = Run(tmp_path / "log", "os")
+    run.transact()
+    sent = run.begin()
+    run.fs.fail_writes(run.path / "topics" / "__transaction_state" / "0")
+    with pytest.raises(eventlog.StorageError):
+        run.producer.commit_transaction()
+    run.producer.close()
+    assert all(isinstance(delivery.exception(), eventlog.StorageError) for delivery in sent)
+    run.fs.heal()
+    run.log.close()
+    run.open()
+    run.check()
+    run.end()
+
+
 def test_a_failed_sync_of_the_journal(tmp_path: Path) -> None:
     """When the outcome was written and only its sync fails, StorageError is raised and the transaction is committed
     and over: its records are there, and their deliveries say that they are not on the device.
