@@ -64,7 +64,7 @@ class IndexFile:
     def replace(self, entries: Entries) -> None:
         """Put a rebuilt index in the file's place; readers of the old one keep it."""
         self._fs.replace_file(self.path, entries.tobytes())
-        self.forget()
+        self.look_again()
 
     def hold(self, entries: Entries) -> None:
         """Use a rebuilt index from memory until `forget`, where the file cannot be replaced."""
@@ -78,6 +78,11 @@ class IndexFile:
     def is_kept(self) -> bool:
         """Tell whether the entries are those given to `keep`."""
         return self._kept is not None
+
+    def look_again(self) -> None:
+        """Map the file again at the next use, also in the place of entries given to `keep`."""
+        self._kept = None
+        self.forget()
 
     def forget(self) -> None:
         """Drop the mapping; the next use maps the file as it is then."""

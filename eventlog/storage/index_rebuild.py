@@ -64,8 +64,8 @@ def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
 
     Looks at the last entries only, and at no more than ``interval`` bytes and a batch behind them.
     """
-    segment.offset_index.forget()  # it may have grown since it was looked at
-    segment.time_index.forget()
+    segment.offset_index.look_again()  # writers may have gone on in it, and sealed it
+    segment.time_index.look_again()
     offsets = segment.offset_index.entries()
     times = segment.time_index.entries()
     if len(offsets) and not entry_is_true(segment, offsets[-1]):

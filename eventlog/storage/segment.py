@@ -209,6 +209,6 @@ class Segment:
     def forget(self) -> None:
         """Drop the mappings; batches that callers hold keep theirs."""
         self.view = _NOTHING
-        self.indexes_checked = self.offset_index.is_kept  # what else was rebuilt in memory goes with the mappings
+        self.indexes_checked &= self.offset_index.is_kept  # what else was rebuilt in memory goes with the mappings
         self.offset_index.forget()
         self.time_index.forget()

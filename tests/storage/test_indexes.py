@@ -168,6 +168,28 @@ def find_everything(partition: eventlog.Partition, times: list[int]) -> None:
         assert partition.offset_for_time(target) == expected
 
 
+def test_a_reader_with_an_index_of_its_own_goes_on_with_that_of_writers(tmp_path: Path) -> None:
+    """A log that was opened for reading only, and keeps an index in memory, finds what writers append, and seal."""
+    stamps = list(range(30))
+    with eventlog.open(tmp_path) as log:
+        partition = log.create_topic("t", index_interval_bytes=100, segment_bytes=8192).partitions[0]
+        for n, stamp in enumerate(stamps):
+            partition.append([b"%d" % n], timestamps_ms=stamp)
+    index = tmp_path / "topics" / "t" / "0" / f"{0:020d}.timeindex"
+    index.write_bytes(bytes(index.stat().st_size))
+    with eventlog.open(tmp_path, readonly=True) as reader:
+        partition = reader.topic("t").partitions[0]
+        find_everything(partition, stamps)
+        with eventlog.open(tmp_path) as writer:
+            for n in range(30, 220):
+                stamps.append(60 if n < 90 else 90)
+                writer.topic("t").partitions[0].append([b"%d" % n], timestamps_ms=stamps[-1])
+            assert len(partition.log.segments.bases()) > 1
+            find_everything(partition, stamps)
+            assert partition.log.try_release()
+            find_everything(partition, stamps)
+
+
 class FullFileSystem(FileSystem):
     """Has no space left: what is there may be written over, and that is all."""
 
