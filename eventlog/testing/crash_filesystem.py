@@ -313,6 +313,11 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return super().identity(fd)
 
+    def is_linked(self, fd: int) -> bool:
+        """Tell whether the open file still has a name: no other has taken it."""
+        self._check_alive()
+        return super().is_linked(fd)
+
     def size_of(self, path: str) -> int:
         """Return the length of the file in bytes."""
         self._check_alive()

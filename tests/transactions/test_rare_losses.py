@@ -185,3 +185,23 @@ def test_two_power_cuts_do_not_hide_an_outcome(tmp_path: Path) -> None:
     (tmp_path / "second" / "topics" / "inputs" / "0" / "head").write_bytes(head)
     with reopened(tmp_path / "second") as log:
         assert read_all(log.topic("inputs").partitions[0])[-2:] == [b"more", b"behind"]
+
+
+def test_a_journal_that_is_lost_begins_anew(tmp_path: Path) -> None:
+    """Without its journal a log keeps what it has, and outcomes of later transactions count from the first on."""
+    ledger = Ledger(tmp_path, "disk")
+    for _ in range(3):
+        ledger.commit()
+    inputs = ledger.log.topic("inputs").partitions[0]
+    inputs.append([b"more"], durability="disk")
+    assert inputs.log.head.recovery_journal() > 0
+    ledger.fs.after_kill(tmp_path / "lost")
+    shutil.rmtree(tmp_path / "lost" / "topics" / JOURNAL)
+    with reopened(tmp_path / "lost") as log:
+        producer = log.producer(transactional_id=ID)
+        with producer.transaction():
+            producer.send("inputs", b"behind")
+        shutil.copytree(log.path, tmp_path / "killed")
+    with reopened(tmp_path / "killed") as log:
+        assert read_all(log.topic("inputs").partitions[0])[-2:] == [b"more", b"behind"]
+        assert transactions_in(log, "credits", 0) == [1, 2, 3]
