@@ -76,6 +76,8 @@ FOUND = {  # by defect: how the soak of it is run, and what it may find
     "publishes what failed": ("--seconds 6 --faults eio", {"aborted-read", "inconsistent-offsets", "lost-write"}),
 }
 
+BY_CHANCE = {"ignores epochs", "ignores generations", "publishes what failed"}  # only if a fault meets them
+
 
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[dict[str, tuple[int, str]]]:
@@ -96,11 +98,22 @@ def outcomes() -> Iterator[dict[str, tuple[int, str]]]:
 
 @pytest.mark.parametrize("defect", FOUND)
 def test_a_defect_is_found(outcomes: dict[str, tuple[int, str]], defect: str) -> None:
-    """A worker that does not do what it should, or a log without one of its checks, is reported: exit status 1."""
+    """A worker that does not do what it should, or a log without one of its checks, is reported: exit status 1.
+
+    At the latest in the third episode: where processes hardly get to work a defect may not come into play.
+    """
+    how, kinds = FOUND[defect]
     status, output = outcomes[defect]
     print(output)
+    for _ in range(2):
+        assert status == 1 or defect in BY_CHANCE
+        if kinds & set(re.findall(r"^  ([a-z-]+): ", output, re.M)):
+            break
+        process = start(DEFECTIVE, defect, "--patience", 3, *how.split())
+        output = output_of(process)
+        status = process.returncode
     assert status == 1
-    assert FOUND[defect][1] & set(re.findall(r"^  ([a-z-]+): ", output, re.M))
+    assert kinds & set(re.findall(r"^  ([a-z-]+): ", output, re.M))
     assert "replay: python -m eventlog.testing.soak" in output
 
 

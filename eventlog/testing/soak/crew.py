@@ -56,7 +56,7 @@ class Crew:
     def _see_who_ended(self, place: Place) -> None:
         for process in [process for process in place.processes if not process.is_running()]:
             place.processes.remove(process)
-            if process.status and not process.was_killed:
+            if process.has_died:
                 self.note("died", f"{process.name} ended with {process.status}: {last_lines(process)}")
 
     def note(self, what: str, sentence: str) -> None:

@@ -28,6 +28,7 @@ class ForkedProcess:
         self.status: int | None = None  # as `os.waitstatus_to_exitcode` has it
         self.continues_at: float | None = None  # monotonic seconds, while stopped
         self.was_killed = False
+        self._was_asked_to_end = False
         sys.stdout.flush()
         sys.stderr.flush()
         with warnings.catch_warnings():  # numpy's idle threads do not matter: the child runs code of this package only
@@ -72,9 +73,16 @@ class ForkedProcess:
 
     def end(self) -> None:
         """Ask it to finish; a stopped one runs on for that."""
+        self._was_asked_to_end = True
         self._send(signal.SIGTERM)
         if self.continues_at is not None:
             self.go_on()
+
+    @property
+    def has_died(self) -> bool:
+        """Tell whether it came to an end that was not meant; one that was asked to end may not have begun."""
+        expected = (0, None, -signal.SIGTERM) if self._was_asked_to_end else (0, None)
+        return not self.was_killed and self.status not in expected
 
     def show_stacks(self) -> None:
         """Have it write where its threads are into the file of its errors."""
