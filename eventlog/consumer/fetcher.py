@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
 
 import numpy as np
 
-from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.consumer.partition_reader import Found, PartitionReader
 from eventlog.errors import EventLogError
 from eventlog.files.notify import Word, wait, wake
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import Record, TopicPartition
 
-Found = TypeVar("Found", Record, RecordBatch)
 _SPIN = 30e-6  # seconds: a record that follows at once is had without the cost of falling asleep
 _SLICE = 0.5  # seconds: a sleeper looks up this often, at new partitions, and should a wake-up ever be lost
 

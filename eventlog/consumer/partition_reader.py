@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
 
 from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError, UnknownTopicError
 from eventlog.files.notify import Word
@@ -15,6 +16,7 @@ from eventlog.quantities import whole
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.topics.partition import Partition
 
+Found = TypeVar("Found", Record, RecordBatch)
 Deserializer = Callable[[bytes | None], Any]
 
 
@@ -124,30 +126,33 @@ class PartitionReader:
 
     def take(self, count: int, found: list[Record]) -> None:
         """Add up to ``count`` records, all from one batch; none at the end. Interrupted, it has added none."""
+        self._take(found, partial(self._next_records, count))
+
+    def take_batch(self, found: list[RecordBatch]) -> None:
+        """Add the next batch, if there is one. Interrupted, it has added none."""
+        self._take(found, self._next_batches)
+
+    def _take(self, found: list[Found], read: Callable[[], Iterable[Found]]) -> None:
         start, before = self.position, len(found)
         try:
-            batch = self.next_batch()
-            if batch is not None:
-                if len(batch) > count:
-                    self._rest = batch.part(count, len(batch))
-                    batch = batch.part(0, count)
-                found += self._records(batch)
+            found += read()
         except BaseException:
             del found[before:]
             self.seek(start)  # nobody has seen these records
             raise
 
-    def take_batch(self, found: list[RecordBatch]) -> None:
-        """Add the next batch, if there is one. Interrupted, it has added none."""
-        start, before = self.position, len(found)
-        try:
-            batch = self.next_batch()
-            if batch is not None:
-                found += (batch,)
-        except BaseException:
-            del found[before:]
-            self.seek(start)
-            raise
+    def _next_records(self, count: int) -> list[Record]:
+        batch = self.next_batch()
+        if batch is None:
+            return []
+        if len(batch) > count:
+            self._rest = batch.part(count, len(batch))
+            batch = batch.part(0, count)
+        return self._records(batch)
+
+    def _next_batches(self) -> tuple[RecordBatch, ...]:
+        batch = self.next_batch()
+        return () if batch is None else (batch,)
 
     def _records(self, batch: RecordBatch) -> list[Record]:
         if self._deserialize_key is None and self._deserialize_value is None:

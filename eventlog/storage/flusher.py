@@ -125,9 +125,13 @@ class Flusher:
 
     def sync_outcomes(self) -> None:
         """Bring the outcomes of the transactions here to the device: recovery takes one without for unfinished."""
-        words = self._log.head.words
-        if words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE):
+        if self._has_new_transactions():
             self._log.context.journal.sync()
+
+    def _has_new_transactions(self) -> bool:
+        """Tell whether transactions have ended here behind what is known to be on the device."""
+        words = self._log.head.words
+        return bool(words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE))
 
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
@@ -139,15 +143,10 @@ class Flusher:
         An earlier answer stays true, and only takes recovery longer: the journal is asked anew after transactions here,
         or in a new segment. If there were none, it would be looked for in the file system every time.
         """
-        words = self._log.head.words
-        offset = self._journal_offset
-        if (
-            offset is None
-            or words.item(L.HEAD_WRITER) == L.WRITER_PENDING
-            or words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE)
-        ):
+        head, offset = self._log.head, self._journal_offset
+        if offset is None or head.is_pending() or self._has_new_transactions():
             offset = self._journal_offset = self._log.context.journal.durable_end_offset()
-        return min(offset, words.item(L.HEAD_JOURNAL)) if words.item(L.HEAD_WRITER) == L.WRITER_PENDING else offset
+        return min(offset, head.words.item(L.HEAD_JOURNAL)) if head.is_pending() else offset
 
     def sync_before_prepared(self, state: EndState) -> None:
         """Bring the segments to the device that lie before the one in which a transaction's part ends.

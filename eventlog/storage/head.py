@@ -44,6 +44,14 @@ class EndState(NamedTuple):
     last_time_indexed: int = -1
     first_timestamp: int = -1
 
+    def with_indexes_of(self, other: EndState) -> EndState:
+        """Return the same end, with what ``other`` says of the indexes."""
+        return self._replace(
+            index_checksum=other.index_checksum, index_entries=other.index_entries, last_indexed=other.last_indexed,
+            time_checksum=other.time_checksum, time_entries=other.time_entries,
+            last_time_indexed=other.last_time_indexed,
+        )  # fmt: skip
+
 
 class Head:
     """The mapped page: ``words`` for single stores and loads, ``page`` for packing a slot."""

@@ -52,9 +52,6 @@ if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
 _LOG_START = 0  # nothing removes records yet: a log whose first segment begins later has lost some
-_OF_INDEXES = (
-    "index_entries", "index_checksum", "last_indexed", "time_entries", "time_checksum", "last_time_indexed",
-)  # fmt: skip
 _MISSING_BEFORE = "the records before this segment are missing"
 _WRITE_THROUGH_BYTES = 1 << 20
 logger = logging.getLogger("eventlog")
@@ -160,7 +157,7 @@ class _Recovery:
             except OSError as error:
                 self._refuse_unless_full(error, segment)
                 state = EndState()
-        return point._replace(**{name: getattr(state, name) for name in _OF_INDEXES})
+        return point.with_indexes_of(state)
 
     def _refuse_unless_full(self, error: OSError, segment: Segment) -> None:
         """Raise the error again unless a full disk is all: then the segment goes on without what indexes it had.
@@ -321,7 +318,7 @@ class _Recovery:
                 active.cut_indexes(tail.state())
         except OSError as error:
             self._refuse_unless_full(error, segment)
-            tail.load(tail.state()._replace(**{name: getattr(EndState(), name) for name in _OF_INDEXES}))
+            tail.load(tail.state().with_indexes_of(EndState()))
         finally:
             active.close()
 
