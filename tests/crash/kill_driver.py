@@ -371,11 +371,12 @@ def before_call(call: str, n: int) -> Way:
     return lambda scenario, work: traced(work, options)
 
 
-def traced(work: Callable[[], None], options: list[str]) -> int:
-    """Run ``work`` in a child under strace from its first instruction on, and return the child's status."""
+def traced(work: Callable[[], None], options: list[str], begin: Callable[[], None] = lambda: None) -> int:
+    """Run ``begin`` and ``work`` in a child, ``work`` under strace, and return the child's status."""
     ready, go = Pipe(), Pipe()
 
     def wait_and_work() -> None:
+        begin()
         ready.sign()
         go.wait()
         work()
@@ -457,8 +458,16 @@ def in_write(n: int) -> Way:
 
 def before_line(n: int, counted: Pipe | None = None) -> Way:
     """Die before the n-th line of the scenario's floor; with ``counted``, tell how many lines there are."""
+    return lambda scenario, work: status_of(
+        child(lambda: dying_before_line(n, lambda name: scenario.floor in name, work, counted))
+    )
+
+
+def dying_before_line(
+    n: int, concerns: Callable[[str], bool], work: Callable[[], None], counted: Pipe | None = None
+) -> None:
+    """Work, and die before the n-th line of the files that are concerned; tell ``counted`` how many there were."""
     left = n
-    floor = ""
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
@@ -469,22 +478,13 @@ def before_line(n: int, counted: Pipe | None = None) -> Way:
         return trace
 
     def enter(frame: FrameType, event: str, argument: object) -> Any:
-        return trace if floor in frame.f_code.co_filename else None
+        return trace if concerns(frame.f_code.co_filename) else None
 
-    def way(scenario: Scenario, work: Callable[[], None]) -> int:
-        nonlocal floor
-        floor = scenario.floor
-
-        def watched() -> None:
-            sys.settrace(enter)
-            work()
-            sys.settrace(None)
-            if counted:
-                counted.put(n - left)
-
-        return status_of(child(watched))
-
-    return way
+    sys.settrace(enter)
+    work()
+    sys.settrace(None)
+    if counted:
+        counted.put(n - left)
 
 
 # --- one run, and all of them ---

@@ -218,7 +218,8 @@ def one(template: str, directory: str, kind: str, seed: int) -> dict[str, Any]:
     return {"kind": kind, "seed": seed, "good": status == 0, "appends": len(ends)}
 
 
-def main(seeds: dict[str, list[int]]) -> None:
+def main(one: Callable[[str, str, str, int], dict[str, Any]], seeds: dict[str, list[int]]) -> None:
+    """Cut the power once for each seed of each kind, on an image of its own, and print what became of it."""
     with tempfile.TemporaryDirectory() as base:
         template = os.path.join(base, "template")
         with open(template, "wb") as file:
@@ -231,4 +232,4 @@ def main(seeds: dict[str, list[int]]) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("eventlog").setLevel(logging.ERROR)  # torn tails are what this is about
-    run(lambda: main(json.loads(sys.argv[1])))
+    run(lambda: main(one, json.loads(sys.argv[1])))

@@ -11,12 +11,10 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "crash"))
@@ -274,62 +272,20 @@ Way = Callable[[Transact, Callable[[], None]], int]  # runs the work in a child 
 
 def before_line(n: int, counted: Pipe | None = None) -> Way:
     """Die before the n-th line; with ``counted``, tell how many lines there are."""
-    left = n
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal left
-        if event == "line":
-            left -= 1
-            if left == 0:
-                harness.kill_self()
-        return trace
-
-    def enter(frame: FrameType, event: str, argument: object) -> Any:
-        return trace if frame.f_code.co_filename.endswith(WRITERS) else None
 
     def way(scenario: Transact, work: Callable[[], None]) -> int:
-        def watched() -> None:
+        def begin_and_work() -> None:
             scenario.begin()
-            sys.settrace(enter)
-            work()
-            sys.settrace(None)
-            if counted:
-                counted.put(n - left)
+            kill_driver.dying_before_line(n, lambda name: name.endswith(WRITERS), work, counted)
 
-        return status_of(child(watched))
+        return status_of(child(begin_and_work))
 
     return way
 
 
 def before_call(options: list[str]) -> Way:
     """Die as ``strace`` is told to."""
-    return lambda scenario, work: traced(scenario, work, options)
-
-
-def traced(scenario: Transact, work: Callable[[], None], options: list[str]) -> int:
-    """Run ``work`` in a child that is traced once it has begun, and return its status."""
-    ready, go = Pipe(), Pipe()
-
-    def begin_wait_and_work() -> None:
-        scenario.begin()
-        ready.sign()
-        go.wait()
-        work()
-
-    pid = child(begin_wait_and_work)
-    ready.wait()
-    strace = subprocess.Popen(["strace", "-f", *options, "-p", str(pid)], stderr=subprocess.PIPE)
-    assert strace.stderr is not None
-    line = strace.stderr.readline()
-    assert b"attached" in line, line
-    go.sign()
-    status = status_of(pid)
-    strace.stderr.read()
-    strace.stderr.close()
-    strace.wait()
-    ready.close()
-    go.close()
-    return status
+    return lambda scenario, work: kill_driver.traced(work, options, scenario.begin)
 
 
 def once(scenario: Transact, path: str, way: Way) -> tuple[int, bool]:

@@ -11,9 +11,7 @@ import logging
 import os
 import random
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import harness
 from harness import Pipe, child, run, status_of
-from power_driver import IMAGE_BYTES, Image, cut_power, take_until_cut
+from power_driver import Image, cut_power, main, take_until_cut
 
 import eventlog
 from eventlog import OffsetAndMetadata, TopicPartition
@@ -140,17 +138,6 @@ def one(template: str, directory: str, kind: str, seed: int) -> dict[str, Any]:
     return {"kind": kind, "seed": seed, "good": status == 0, "commits": sum("committed" in m for m in messages)}
 
 
-def main(seeds: dict[str, list[int]]) -> None:
-    with tempfile.TemporaryDirectory() as base:
-        template = os.path.join(base, "template")
-        with open(template, "wb") as file:
-            file.truncate(IMAGE_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", template], check=True)
-        for kind, numbers in seeds.items():
-            for seed in numbers:
-                print(json.dumps(one(template, os.path.join(base, f"{kind}-{seed}"), kind, seed)), flush=True)
-
-
 if __name__ == "__main__":
     logging.getLogger("eventlog").setLevel(logging.ERROR)  # torn tails are what this is about
-    run(lambda: main(json.loads(sys.argv[1])))
+    run(lambda: main(one, json.loads(sys.argv[1])))
