@@ -8,21 +8,19 @@ repeated, and each test holds for all of them.
 from __future__ import annotations
 
 import contextlib
-import random
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
 import eventlog
 from eventlog.format.producer_stamp import ProducerStamp
+from tests.interrupting import Interrupter
 
 pytestmark = [
     pytest.mark.timeout(40, method="thread"),  # the other method would take the alarm signal for itself
@@ -37,44 +35,6 @@ import sys, eventlog
 with eventlog.open(sys.argv[1]) as log:
     print(log.topic("t").partitions[0].append([b"from another process"]).base_offset)
 """
-
-
-class Interrupter:
-    """Calls things, and interrupts each call once, at a random moment."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-        self._armed = False
-        self.interrupted = 0
-        print(f"seed {seed}")
-
-    def on_alarm(self, signum: int, frame: FrameType | None) -> None:
-        if self._armed:
-            self._armed = False
-            raise KeyboardInterrupt
-
-    def call(self, function: Callable[[], Any], longest: float) -> tuple[Any, KeyboardInterrupt | None]:
-        """Return what the call returned, or the interrupt that ended it; ``longest`` delay in seconds."""
-        try:
-            try:
-                self._armed = True
-                signal.setitimer(signal.ITIMER_REAL, self._random.uniform(1e-6, longest))
-                return function(), None
-            finally:
-                self._armed = False
-                signal.setitimer(signal.ITIMER_REAL, 0)
-        except KeyboardInterrupt as interrupt:
-            self.interrupted += 1
-            return None, interrupt
-
-
-@pytest.fixture
-def interrupter() -> Iterator[Interrupter]:
-    found = Interrupter(seed=20240229)
-    before = signal.signal(signal.SIGALRM, found.on_alarm)
-    yield found
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def _read(partition: eventlog.Partition) -> list[bytes | None]:
@@ -146,13 +106,14 @@ def test_an_interrupted_append_of_a_producer_can_be_repeated(
             batches = partition.encode(values, stamp=stamp)
             return partition.log.writer.append(batches, None, stamp, is_own=is_own)
 
-        longest = _typical(lambda: partition.append([b"warm"])) * 2
+        longest = _typical(lambda: partition.append([b"warm"]))
         expected += [b"warm"] * 50
         for number in range(ROUNDS):
             values = [b"%d" % number] * (1 + number % 3)
-            result = None
+            result, patience = None, longest
             while result is None:
-                result, _ = interrupter.call(lambda values=values, stamp=stamp: append(values, stamp), longest)
+                result, _ = interrupter.call(lambda values=values, stamp=stamp: append(values, stamp), patience)
+                patience *= 2  # the next one has to take over first
             assert (result.base_offset, result.last_offset) == (len(expected), len(expected) + len(values) - 1)
             expected += values
             if number % 5 == 0:

@@ -13,7 +13,8 @@ import os
 import time
 import weakref
 
-from eventlog.files.filesystem import CREATE_MODE, FileSystem
+from eventlog.files.filesystem import FileSystem
+from eventlog.files.open_file import OpenFile
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
 
@@ -26,16 +27,16 @@ class FileLock:
     def __init__(self, fs: FileSystem, path: str, *, readonly: bool = False) -> None:
         self.path = path
         self._fs = fs
-        self._flags = os.O_CLOEXEC | (os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT)
-        self._fd = -1
+        self._flags = os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT
+        self._file: OpenFile | None = None
         _every_lock.add(self)
 
     @property
     def fd(self) -> int:
         """The lock's own descriptor in this process, opened on first use."""
-        if self._fd < 0:
-            self._fd = self._fs.open(self.path, self._flags, CREATE_MODE)
-        return self._fd
+        if self._file is None:
+            self._file = self._fs.opened(self.path, self._flags)
+        return self._file.fd
 
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
         """Take the lock; return False when ``blocking`` is off and another process holds it."""
@@ -60,8 +61,9 @@ class FileLock:
 
     def release(self) -> None:
         """Free the lock; harmless when it is not held."""
-        if self._fd >= 0:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        file = self._file
+        if file is not None:
+            fcntl.flock(file.fd, fcntl.LOCK_UN)
 
     def __enter__(self) -> FileLock:
         try:
@@ -76,27 +78,20 @@ class FileLock:
 
     def close(self) -> None:
         """Close the descriptor, which frees the lock."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._fs.close(fd)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            self.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def is_locked(fs: FileSystem, path: str) -> bool:
     """Tell whether anyone holds the lock of this file; False when there is no such file."""
     try:
-        fd = fs.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with fs.opened(path, os.O_RDONLY) as fd:  # closing it frees the lock
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        fs.close(fd)  # which frees it
     return False
 
 

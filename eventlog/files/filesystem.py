@@ -15,6 +15,7 @@ from typing import Any
 
 from eventlog.errors import EventLogError, LogFullError, ReadOnlyLogError, StorageError
 from eventlog.files.mapping import map_readonly, map_shared
+from eventlog.files.open_file import OpenFile
 from eventlog.files.syncs_at_once import sync_at_once
 
 Buffer = Any  # whatever has the buffer protocol; collections.abc.Buffer comes with Python 3.12
@@ -76,6 +77,10 @@ class FileSystem:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
     else:
         sync = staticmethod(os.fdatasync)
+
+    def opened(self, path: str, flags: int) -> OpenFile:
+        """Open the file, so that no interrupt can lose the descriptor; ``with`` gives it, and closes it."""
+        return OpenFile(self.open, self.close, path, flags, CREATE_MODE)
 
     def sync_all(self, fds: Sequence[int], failed: Callable[[int, OSError], object]) -> None:
         """Sync several files, at once where that is quicker; ``failed`` is told each one that could not be synced."""
@@ -141,11 +146,8 @@ class FileSystem:
 
     def sync_directory(self, path: str) -> None:
         """Make creations, renames and removals in the directory durable."""
-        fd = self.open(path, os.O_RDONLY)
-        try:
+        with self.opened(path, os.O_RDONLY) as fd:
             os.fsync(fd)
-        finally:
-            self.close(fd)
 
     def forget_cached(self, fd: int) -> None:
         """Drop the file's clean pages from the cache, so that the next read comes from the device."""
@@ -168,13 +170,10 @@ class FileSystem:
         """
         temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
         try:
-            fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, CREATE_MODE)
-            try:
+            with self.opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
                 self.write_all(fd, [content], 0)
                 if durable:
                     self.sync(fd)
-            finally:
-                self.close(fd)
             self.rename(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -3,6 +3,9 @@
 Python's own ``mmap`` refuses a mapping longer than its file. A log's active segment grows all the time, so a
 read-only mapping reserves room ahead: bytes that are appended later appear in it by themselves, and following the
 end of a log needs no new mapping. Whoever reads must stay below the file's size: past it lies SIGBUS.
+
+So Python's ``mmap`` maps nothing but the room, and the file is put in its place. Whose memory it is never changes,
+and it is freed in C: no interrupt can come between, neither here nor in a finalizer.
 """
 
 from __future__ import annotations
@@ -10,13 +13,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 
+_MAP_FIXED = 0x10  # Linux and macOS; the module has no name for it
 _FAILED = ctypes.c_void_p(-1).value
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -28,34 +31,15 @@ _libc.mmap.argtypes = [
     ctypes.c_int,
     ctypes.c_int64,
 ]
-_libc.munmap.restype = ctypes.c_int
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
-
-class _Region:
-    """One mapping. Arrays made from it keep it alive; it unmaps itself when the last of them is gone."""
-
-    def __init__(self, address: int, length: int, *, readonly: bool) -> None:
-        self._address = address
-        self._length = length
-        self._munmap = _libc.munmap  # module globals may be gone when the interpreter exits
-        self.__array_interface__: dict[str, Any] = {
-            "shape": (length,),
-            "typestr": "|u1",
-            "data": (address, readonly),
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        self._munmap(self._address, self._length)
 
 
 def _map(fd: int, length: int, protection: int) -> Bytes:
-    address = _libc.mmap(None, length, protection, mmap.MAP_SHARED, fd, 0)
-    if address == _FAILED or address is None:
+    room = np.frombuffer(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE, prot=protection), dtype=np.uint8)
+    address = room.__array_interface__["data"][0]
+    if _libc.mmap(address, length, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) == _FAILED:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    return np.asarray(_Region(address, length, readonly=not protection & mmap.PROT_WRITE))
+    return room
 
 
 def map_readonly(fd: int, length: int) -> Bytes:

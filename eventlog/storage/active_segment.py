@@ -5,35 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 
-from eventlog.files.filesystem import CREATE_MODE, FileSystem
+from eventlog.files.filesystem import FileSystem
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.head import EndState
-
-_SUFFIXES = (LOG, INDEX, TIME_INDEX)
 
 
 class ActiveSegment:
     """Open for writing by this process; others may have it open too, and only the lock's holder writes."""
 
-    __slots__ = ("_fs", "base_offset", "fd", "index_fd", "path", "time_fd")
+    __slots__ = ("_files", "_fs", "base_offset", "fd", "index_fd", "path", "time_fd")
 
     def __init__(self, fs: FileSystem, directory: str, base_offset: int, *, create: bool = False) -> None:
         """Open the three files. Without ``create``, raises FileNotFoundError when there is no such segment."""
         self._fs = fs
         self.base_offset = base_offset
         self.path = os.path.join(directory, segment_name(base_offset, LOG))
-        fds: list[int] = []
-        try:
-            for suffix in _SUFFIXES:
-                path = os.path.join(directory, segment_name(base_offset, suffix))
-                flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create or suffix != LOG else 0)
-                fds.append(fs.open(path, flags, CREATE_MODE))
-        except BaseException:
-            for fd in fds:
-                fs.close(fd)
-            raise
-        self.fd, self.index_fd, self.time_fd = fds
+        stem = self.path.removesuffix(LOG)
+        self._files = (
+            fs.opened(self.path, os.O_RDWR | os.O_CREAT if create else os.O_RDWR),
+            fs.opened(stem + INDEX, os.O_RDWR | os.O_CREAT),
+            fs.opened(stem + TIME_INDEX, os.O_RDWR | os.O_CREAT),
+        )
+        self.fd, self.index_fd, self.time_fd = (file.fd for file in self._files)
 
     def is_in_place(self) -> bool:
         """Tell whether no index was replaced since: a roll that another process did not finish may have done so."""
@@ -73,9 +67,9 @@ class ActiveSegment:
 
     def close(self) -> None:
         """Close the three descriptors."""
-        for fd in (self.fd, self.index_fd, self.time_fd):
+        for file in self._files:
             with contextlib.suppress(OSError):
-                self._fs.close(fd)
+                file.close()
 
 
 def remove_segment_files(fs: FileSystem, directory: str, base_offset: int) -> None:

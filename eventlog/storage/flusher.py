@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError, StorageError
 from eventlog.files.filesystem import translate
+from eventlog.files.open_file import OpenFile
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
@@ -47,7 +48,8 @@ class Flusher:
         self._fs = log.context.fs
         self._syncing = threading.Lock()
         self._sleepers: deque[tuple[int, threading.Lock]] = deque()  # the end each needs, and what wakes it
-        self._fd = self._open_for = -1  # a descriptor, and the base offset of the segment that it is open for
+        self._file: OpenFile | None = None  # and the base offset of the segment that it is open for
+        self._open_for = -1
         self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
         self._journal_offset: int | None = None  # what `journal_offset` answered last
         self._last_flush = log.context.clock.monotonic()
@@ -199,17 +201,17 @@ class Flusher:
 
     def _descriptor(self, segment_base: int) -> int:
         """The active segment, opened once: a descriptor is told of every device error since it was opened."""
-        if self._open_for != segment_base:
+        if self._file is None or self._open_for != segment_base:
             self._close_descriptor()
-            self._fd = self._fs.open(self._log.segments.path(segment_base), os.O_RDONLY | os.O_CLOEXEC)
+            self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY)
             self._open_for = segment_base
             self._log.context.open_files.add(self._log)
-        return self._fd
+        return self._file.fd
 
     def _close_descriptor(self) -> None:
-        fd, self._fd, self._open_for = self._fd, -1, -1
-        if fd >= 0:
-            self._fs.close(fd)
+        file, self._file, self._open_for = self._file, None, -1
+        if file is not None:
+            file.close()
 
     def release(self) -> None:
         """Give back the descriptor until the next flush, unless one is under way."""
@@ -240,8 +242,5 @@ class Flusher:
                 self._sync_file(segment_name(base_offset, suffix))
 
     def _sync_file(self, name: str) -> None:
-        fd = self._fs.open(os.path.join(self._log.directory, name), os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with self._fs.opened(os.path.join(self._log.directory, name), os.O_RDONLY) as fd:
             self._fs.sync(fd)
-        finally:
-            self._fs.close(fd)

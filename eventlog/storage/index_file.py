@@ -47,10 +47,10 @@ class IndexFile:
 
     def _refreshed(self, mapped: Entries) -> tuple[Entries, int]:
         try:
-            fd = self._fs.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = self._fs.opened(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return np.empty(0, dtype=self._dtype), 0
-        try:
+        with opened as fd:
             known, identity = self._fs.size(fd) // self._dtype.itemsize, self._fs.identity(fd)
             replaced = identity != self._identity  # past the old file's end lies SIGBUS
             if known > len(mapped) or (known and replaced):
@@ -58,8 +58,6 @@ class IndexFile:
                 size -= size % self._dtype.itemsize
                 mapped, self._identity = self._fs.map_readonly(fd, size).view(self._dtype), identity
             return mapped, known
-        finally:
-            self._fs.close(fd)
 
     def replace(self, entries: Entries) -> None:
         """Put a rebuilt index in the file's place; readers of the old one keep it."""

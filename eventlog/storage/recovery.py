@@ -36,7 +36,7 @@ import attrs
 import numpy as np
 
 from eventlog.errors import LogFullError
-from eventlog.files.filesystem import CREATE_MODE, translate
+from eventlog.files.filesystem import translate
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
 from eventlog.format.record_batch import RecordBatch
@@ -94,11 +94,8 @@ def _keep_with(index: IndexFile, count: int, last: Entries) -> None:
 def _forget_cached_pages(log: PartitionLog) -> None:
     """After a failed sync the cache may hold what the device does not: read everything back from there."""
     for base in log.segments.bases():
-        fd = log.context.fs.open(log.segments.path(base), os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with log.context.fs.opened(log.segments.path(base), os.O_RDONLY) as fd:
             log.context.fs.forget_cached(fd)
-        finally:
-            log.context.fs.close(fd)
 
 
 class _Recovery:
@@ -225,13 +222,10 @@ class _Recovery:
         The kernel may call them clean although they never reached the device; written again, the next sync brings
         them there.
         """
-        fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
+        with self._fs.opened(segment.path, os.O_RDWR) as fd:
             for start in range(begin, self._tail.position, _WRITE_THROUGH_BYTES):
                 stop = min(start + _WRITE_THROUGH_BYTES, self._tail.position)
                 self._fs.write_all(fd, [bytes(segment.data[start:stop])], start)
-        finally:
-            self._fs.close(fd)
 
     # --- step 3 ---
 
@@ -278,11 +272,8 @@ class _Recovery:
 
     def _clear_tail(self, segment: Segment) -> None:
         if self._writes:
-            fd = self._fs.open(segment.path, os.O_RDWR | os.O_CLOEXEC, CREATE_MODE)
-            try:
+            with self._fs.opened(segment.path, os.O_RDWR) as fd:
                 self._fs.write_zeros(fd, self._tail.position, segment.size)
-            finally:
-                self._fs.close(fd)
 
     def _set_aside_behind(self, last: int, bases: list[int]) -> None:
         """Rename the segments behind the one that the log ends in."""

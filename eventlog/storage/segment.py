@@ -60,16 +60,13 @@ class Segment:
 
     def refresh(self) -> int:
         """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
-        fd = self._fs.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with self._fs.opened(self.path, os.O_RDONLY) as fd:
             size, data = self._fs.size(fd), self.view[0]
             if size > len(data):
                 room = max(_RESERVE, 1 << (size.bit_length() + 1))
                 data = memoryview(self._fs.map_readonly(fd, room))  # type: ignore[arg-type]  # an array is a buffer
                 self._on_map()
             self.view = data, size  # in one step: other threads read here
-        finally:
-            self._fs.close(fd)
         return size
 
     @property

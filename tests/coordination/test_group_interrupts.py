@@ -8,11 +8,9 @@ happened yet.
 from __future__ import annotations
 
 import json
-import linecache
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from eventlog.coordination import membership
 from eventlog.files import file_lock
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from tests.interrupting import interrupted_before_line
 
 PARTITIONS = [TopicPartition("t", number) for number in range(4)]
 COMMITTED, END = 2, 5
@@ -38,65 +37,16 @@ _LOCKS = file_lock.__file__
 _LEFT_OUT = {"fetcher.py", "partition_reader.py", "consumer_metrics.py"}
 
 
-def _is_traced(name: str) -> bool:
-    if name == _LOCKS:
-        return True
-    path = Path(name)
-    return str(path.parent) in _FOLDERS and not path.name.startswith("offset_") and path.name not in _LEFT_OUT
-
-
-_traced: dict[str, bool] = {}
-
-
 def interrupted_at(number: int, call: Callable[[], Any]) -> str | None:
-    """Run the call, interrupted before its line of this number; return where that was, None if there is no such."""
-    left = number
-    where = None
-    entered: set[tuple[FrameType, int]] = set()
+    return interrupted_before_line(number, call, _is_traced)
 
-    def is_blind(frame: FrameType) -> bool:
-        """Tell whether no signal is looked for here: on the way out of a ``with``, whose line comes again, and at a
-        ``try``, which is no instruction.
-        """
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if not line.startswith("with "):
-            return line == "try:"
-        place = frame, frame.f_lineno
-        if place in entered:
-            return True
-        entered.add(place)
-        return False
 
-    def on_line(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left, where
-        if event == "line" and where is None and not is_blind(frame):
-            left -= 1
-            if left < 0:
-                where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"
-                raise KeyboardInterrupt
-        return on_line
-
-    def on_call(frame: FrameType, event: str, argument: Any) -> Any:
-        name = frame.f_code.co_filename
-        if name not in _traced:
-            _traced[name] = _is_traced(name)
-        caller = frame.f_back
-        finalizes = "__del__" in (frame.f_code.co_name, "" if caller is None else caller.f_code.co_name)
-        reads = frame.f_code.co_name == "poll"
-        return (
-            on_line if _traced[name] and not finalizes and not reads else None
-        )  # a finalizer swallows what is raised in it
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        call()
-    except KeyboardInterrupt:
-        assert where is not None
-    finally:
-        sys.settrace(before)
-        entered.clear()
-    return where
+def _is_traced(code: CodeType) -> bool:
+    if code.co_filename == _LOCKS:
+        return True
+    path = Path(code.co_filename)
+    is_part = str(path.parent) in _FOLDERS and not path.name.startswith("offset_") and path.name not in _LEFT_OUT
+    return is_part and code.co_name != "poll"
 
 
 class Case:

@@ -7,14 +7,9 @@ before each line that the call runs in the files that deal with transactions.
 from __future__ import annotations
 
 import contextlib
-import linecache
-import random
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -22,6 +17,7 @@ import pytest
 import eventlog
 from eventlog import IllegalStateError, OffsetAndMetadata, TopicPartition
 from eventlog.model import GroupMetadata
+from tests.interrupting import Interrupter, interrupted_before_line
 from tests.transactions.helpers import PLACES, check_clean, check_locks_are_free, create_topics
 
 pytestmark = [
@@ -39,59 +35,14 @@ _TRACED = {
     "coordination/transactional_id.py", "storage/prepared_append.py", "storage/log_end.py", "storage/head.py",
     "files/file_lock.py",
 }  # fmt: skip
-_traced: dict[str, bool] = {}
-
-
-def _is_traced(name: str) -> bool:
-    if name not in _traced:
-        _traced[name] = "/".join(Path(name).parts[-2:]) in _TRACED
-    return _traced[name]
-
-
-# A signal is looked for behind calls and at the ends of loops, not before each line: none comes between a plain store
-# and the call that follows, so not before these.
-_BLIND = ("try:", "self._end._mutex.release()", "self._mutex.release()")
+# None comes between a plain store and the call that follows.
+_UNSEEN = ("self._end._mutex.release()", "self._mutex.release()")
 
 
 def interrupted_at(number: int, call: Callable[[], Any]) -> str | None:
-    """Run the call, interrupted before its line of this number; return where that was, None if there is no such."""
-    left, where = number, None
-    entered: set[tuple[FrameType, int]] = set()
-
-    def is_blind(frame: FrameType) -> bool:
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if not line.startswith("with "):
-            return line in _BLIND
-        place = frame, frame.f_lineno  # on the way out of a ``with`` its line comes again
-        if place in entered:
-            return True
-        entered.add(place)
-        return False
-
-    def on_line(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left, where
-        if event == "line" and where is None and not is_blind(frame):
-            left -= 1
-            if left < 0:
-                where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"
-                raise KeyboardInterrupt
-        return on_line
-
-    def on_call(frame: FrameType, event: str, _: Any) -> Any:
-        caller = frame.f_back
-        finalizes = "__del__" in (frame.f_code.co_name, "" if caller is None else caller.f_code.co_name)
-        return on_line if _is_traced(frame.f_code.co_filename) and not finalizes else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        call()
-    except KeyboardInterrupt:
-        assert where is not None
-    finally:
-        sys.settrace(before)
-        entered.clear()
-    return where
+    return interrupted_before_line(
+        number, call, lambda code: "/".join(Path(code.co_filename).parts[-2:]) in _TRACED, _UNSEEN
+    )
 
 
 class Case:
@@ -181,6 +132,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     with eventlog.open(tmp_path / "log") as made.log:
         assert made.is_whole(1 << 30) == count
         check_clean(made.log)
+    del made.log, made.producer  # a closed log unmaps its files when it is forgotten
 
 
 @pytest.mark.parametrize("end", ["commit_transaction", "abort_transaction"])
@@ -263,54 +215,18 @@ def test_an_init_that_is_interrupted_before_any_line(case: Case) -> None:
 # --- at random moments ---
 
 
-@pytest.fixture
-def alarm() -> Iterator[Callable[[Callable[[], Any], float], bool]]:
-    """Calls something, with a signal that interrupts it after a while, and tells if it did."""
-    armed = False
-
-    def on_alarm(signum: int, frame: FrameType | None) -> None:
-        nonlocal armed
-        if armed:
-            armed = False
-            raise KeyboardInterrupt
-
-    def run(function: Callable[[], Any], seconds: float) -> bool:
-        nonlocal armed
-        try:
-            try:
-                armed = True
-                signal.setitimer(signal.ITIMER_REAL, seconds)
-                function()
-            finally:
-                armed = False
-                signal.setitimer(signal.ITIMER_REAL, 0)
-        except KeyboardInterrupt:
-            return True
-        return False
-
-    before = signal.signal(signal.SIGALRM, on_alarm)
-    yield run
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def test_interrupts_at_random_moments(case: Case, alarm: Callable[[Callable[[], Any], float], bool]) -> None:
+def test_interrupts_at_random_moments(interrupter: Interrupter, case: Case) -> None:
     """Whenever a signal interrupts a commit, all of the above holds."""
-    seed = 20240229
-    print(f"seed {seed}")
-    chance = random.Random(seed)
     start = time.perf_counter()
     for _ in range(20):
         case.transact()
     longest = (time.perf_counter() - start) / 10
-    interrupted = 0
     for _ in range(ROUNDS if case.durability == "os" else ROUNDS // 5):
         case.producer.begin_transaction()
         sent = case.fill()
-        if alarm(case.producer.commit_transaction, chance.uniform(1e-6, longest)):
-            interrupted += 1
+        if interrupter.call(case.producer.commit_transaction, longest)[1] is not None:
             case.settle(sent)
         else:
             case.number += 1
     assert case.is_whole() == case.number
-    assert interrupted  # how often depends on what else the machine does
+    assert interrupter.interrupted  # how often depends on what else the machine does

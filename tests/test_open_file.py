@@ -1,0 +1,102 @@
+"""A file that this process opens is closed once, whatever happens to whoever opened it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from eventlog.files.filesystem import FileSystem
+from tests.interrupting import Interrupter
+
+PACKAGE = Path(eventlog.__file__).parent
+
+
+class CountingFileSystem(FileSystem):
+    """Remembers what was closed; ``failing`` fails to close, and the file is closed even so, as on Linux."""
+
+    def __init__(self) -> None:
+        self.closed: list[int] = []
+        self.failing = False
+
+    def close(self, fd: int) -> None:  # type: ignore[override]
+        self.closed.append(fd)
+        os.close(fd)
+        if self.failing:
+            raise OSError(errno.EIO, "a device's late error")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    return str(file)
+
+
+def test_it_is_closed_by_the_block_and_only_once(path: str) -> None:
+    """``with`` gives the descriptor and closes it; closing again, or forgetting the object, does nothing more."""
+    fs = CountingFileSystem()
+    file = fs.opened(path, os.O_RDONLY)
+    with file as fd:
+        assert fs.pread(fd, 1, 0) == b"x"
+    file.close()
+    assert (file.fd, fs.closed) == (-1, [fd])
+    del file
+    assert fs.closed == [fd]
+
+
+def test_it_is_closed_when_it_is_forgotten(path: str) -> None:
+    """What nobody has any more is closed: so an interrupt in its owner's hands cannot leave it open."""
+    fs = CountingFileSystem()
+    fd = fs.opened(path, os.O_RDONLY).fd
+    assert fs.closed == [fd]
+
+
+def test_a_failed_close_is_told_and_not_repeated(path: str) -> None:
+    """The error of a close reaches the caller; the number may belong to another file by then, and is left alone."""
+    fs = CountingFileSystem()
+    fs.failing = True
+    with pytest.raises(OSError, match="late error"), fs.opened(path, os.O_RDONLY) as fd:
+        pass
+    assert fs.closed == [fd]
+
+
+def test_what_cannot_be_opened_is_not_closed(tmp_path: Path) -> None:
+    """A missing file gives FileNotFoundError, and no number is closed."""
+    fs = CountingFileSystem()
+    with pytest.raises(FileNotFoundError):
+        fs.opened(str(tmp_path / "missing"), os.O_RDONLY)
+    assert fs.closed == []
+
+
+def test_an_interrupt_leaves_it_neither_open_nor_is_it_swallowed(path: str, interrupter: Interrupter) -> None:
+    """Interrupted at any moment, a block that opens a file has closed it, and the interrupt arrives.
+
+    The fixture sees that nothing is open in the end. Swallowed, an interrupt would leave the block done, and no other
+    one would come.
+    """
+    fs = FileSystem()
+
+    def read_until_interrupted() -> None:
+        for _ in range(100_000):
+            with fs.opened(path, os.O_RDONLY) as fd:
+                fs.pread(fd, 1, 0)
+
+    for _ in range(3000):
+        assert interrupter.call(read_until_interrupted, 100e-6)[1] is not None
+
+
+def test_nothing_else_opens_a_file_by_its_number() -> None:
+    """Every file of a log is opened by `FileSystem.opened`: whoever calls ``fs.open`` may lose what it returns."""
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in PACKAGE.rglob("*.py")
+        if "testing" not in path.parts
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\bfs\.open\(|\bos\.open\(", line)
+    ]
+    assert found == ["cli/group.py: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())"]
