@@ -108,3 +108,19 @@ class TransactionCommit:
         if self.is_committed is None:
             self.is_committed = self._journal.is_committed(self.transaction, self.journal_offset)
         return self.is_committed
+
+    def make_durable(self) -> None:
+        """Do for a transaction that was committed in spite of an error what ``durability="disk"`` asks for.
+
+        Raises StorageError when the device has failed.
+        """
+        if not self._durable or self.is_durable:
+            return
+        try:
+            for append in self._appends:
+                append.hold()  # which publishes what is still pending
+        finally:
+            self._let_go()
+        for append in self._appends:
+            append.sync()
+        self.is_durable = True

@@ -155,7 +155,9 @@ class TransactionManager:
         with self._telling(), self._lock:
             self._refuse_unless(State.OPEN)
             try:
-                if not self._resolve():
+                if self._attempt is not None and self._resolve():
+                    self._attempt.make_durable()
+                else:
                     self._refuse_unless_current()
                     self._commit()
             except BaseException:

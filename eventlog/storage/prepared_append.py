@@ -105,10 +105,14 @@ class PreparedAppend:
                 self.log.head.words[L.HEAD_WRITER] = L.WRITER_NONE
             self._end.undo()
 
+    def sync(self) -> None:
+        """Bring what was published to the device, and the outcome. Raises StorageError."""
+        self.log.flusher.sync_to(self.end_offset)
+
     def flush_if_due(self) -> None:
         """Do what the topic's ``flush_messages`` and ``flush_ms`` ask for."""
         if self._end._flushes and self.log.flusher.is_due(self.end_offset):
-            self.log.flusher.sync_to(self.end_offset)
+            self.sync()
 
     def let_go(self) -> None:
         """Free the locks, and wake who sleeps on the end. May be repeated."""
