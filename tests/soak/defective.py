@@ -87,7 +87,7 @@ class HalfHearted(TransactionalProducer):
 
     def step(self) -> None:
         place, name = ORDERS.all()[0], self.new_name()
-        with Transaction(self.producer, self.recorder) as transaction:
+        with Transaction(self.producer, self.recorder, may_lose_power=self.post.may_lose_power) as transaction:
             self.other.send(place.topic, value_of(name), partition=place.partition).result()
             transaction.send(place, name)
             transaction.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from eventlog.files.filesystem import FileSystem
 from eventlog.model import TopicPartition
 from eventlog.testing.checker import check
-from eventlog.testing.history import Operation, Poll, Send
+from eventlog.testing.history import Operation, Poll, Recorder, Send, read_history
 from eventlog.testing.soak.command import main
 from eventlog.testing.soak.failing_filesystem import FailingFileSystem
 from eventlog.testing.soak.fencing import Init, late_commits, note_init, read_inits
@@ -22,10 +24,56 @@ from eventlog.testing.soak.process import ForkedProcess
 from eventlog.testing.soak.survey import Survey, forget_lost, read_survey, survey
 from eventlog.testing.soak.tail_damage import damage_tails
 from eventlog.testing.soak.topics import TOPICS
+from eventlog.testing.soak.transaction import Transaction
 from eventlog.testing.soak.value import name_of, value_of
 from eventlog.testing.soak.volume import Volume
 
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+# --- transactions ---
+
+
+@pytest.mark.parametrize(("may_lose_power", "kind"), [(True, "info"), (False, "ok")])
+def test_a_commit_that_the_device_has_not_got_is_not_counted_on(
+    tmp_path: Path, may_lose_power: bool, kind: str
+) -> None:
+    """A commit whose outcome was written and could not be synced was never acknowledged as being on the device: where
+    the power may be cut, it is noted as one of which nobody knows.
+    """
+    failing = JournalFailsToSync()
+    log = eventlog.open(tmp_path / "log", filesystem=failing)
+    log.create_topic("t")
+    producer = log.producer(transactional_id="x", durability="disk")
+    producer.init_transactions()
+    with Recorder(tmp_path / "history.jsonl", "p") as recorder:
+        with Transaction(producer, recorder, may_lose_power=may_lose_power) as transaction:
+            transaction.send(T0, "p:1")
+            transaction.commit(2)
+        failing.fails = True
+        with Transaction(producer, recorder, may_lose_power=may_lose_power) as transaction:
+            transaction.send(T0, "p:2")
+            transaction.commit(2)
+    with contextlib.suppress(eventlog.StorageError):  # the journal refuses everything from now on
+        log.close()
+    noted = [
+        note for note in read_history([tmp_path / "history.jsonl"]) if note.what == "txn" and note.kind != "invoke"
+    ]
+    assert [note.kind for note in noted] == ["ok", kind]
+    assert [act.offset for note in noted for act in note.actions if isinstance(act, Send)] == [
+        0, 1 if kind == "ok" else None,
+    ]  # fmt: skip
+
+
+class JournalFailsToSync(FileSystem):
+    """Fails the syncs of the journal of transactions from some time on."""
+
+    fails = False
+
+    def sync(self, fd: int) -> None:  # type: ignore[override]
+        if self.fails and "__transaction_state" in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync(fd)
+
 
 # --- the plan ---
 

@@ -42,7 +42,7 @@ class ChainStage(Worker):
         if not records:
             return
         try:
-            with Transaction(self.producer, self.recorder) as transaction:
+            with Transaction(self.producer, self.recorder, may_lose_power=self.post.may_lose_power) as transaction:
                 transaction.polled(polled(records))
                 self.process(transaction, records)
                 if self.chance(_HANGS):

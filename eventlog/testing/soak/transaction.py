@@ -14,9 +14,11 @@ from eventlog.testing.soak.value import value_of
 class Transaction:
     """Begins one, sends into it, and ends it. A context manager: after an error it aborts, and notes what it knows."""
 
-    def __init__(self, producer: eventlog.Producer, recorder: Recorder) -> None:
+    def __init__(self, producer: eventlog.Producer, recorder: Recorder, *, may_lose_power: bool) -> None:
+        """``may_lose_power``: what is not known to be on the device may be lost."""
         self._producer = producer
         self._recorder = recorder
+        self._may_lose_power = may_lose_power
         self._actions: list[Send | Poll] = []
         self._deliveries: list[Delivery] = []  # of the sends among the actions
         self._is_noted = False
@@ -50,8 +52,8 @@ class Transaction:
             except (eventlog.StorageError, eventlog.LogFullError):
                 if not tries:
                     raise
-            except eventlog.IllegalStateError:  # the try before has committed, although it ended with an error
-                self._note_committed()
+            except eventlog.IllegalStateError:
+                self._note_committed_with_error()
 
     def abort(self) -> None:
         """Abort."""
@@ -67,7 +69,7 @@ class Transaction:
         except eventlog.ProducerFencedError:
             self._note_open()
         except eventlog.IllegalStateError:
-            self._note_committed()
+            self._note_committed_with_error()
         except eventlog.EventLogError:
             self._note_open()
 
@@ -76,6 +78,13 @@ class Transaction:
         done = [attrs.evolve(act, offset=next(offsets)) if isinstance(act, Send) else act for act in self._actions]
         self._is_noted = True
         self._recorder.ok("txn", *done)
+
+    def _note_committed_with_error(self) -> None:
+        """Note a commit that has failed to sync behind the commit point: it is not known to outlast a power cut."""
+        if self._may_lose_power and not all(delivery.result().durable for delivery in self._deliveries):
+            self._note_open()
+        else:
+            self._note_committed()
 
     def _note_failed(self) -> None:
         self._is_noted = True

@@ -29,7 +29,7 @@ class TransactionalProducer(Worker):
         """Run one transaction; one that took too long, as while this process was stopped, is aborted."""
         with (
             contextlib.suppress(eventlog.TransactionTimeoutError),
-            Transaction(self.producer, self.recorder) as transaction,
+            Transaction(self.producer, self.recorder, may_lose_power=self.post.may_lose_power) as transaction,
         ):
             self.send_some(transaction)
             if self.chance(_ABORTED):
