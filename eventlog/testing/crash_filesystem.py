@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import mmap
 import os
 import threading
@@ -41,6 +42,8 @@ _libc.mmap.argtypes = [
     ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64,
 ]  # fmt: skip
 _MAP_FIXED = 0x10  # Linux and macOS
+_MOST_KEPT = 256  # descriptors of dead processes; a program often has no more than 1024 in all
+_dead: weakref.WeakSet[CrashFileSystem] = weakref.WeakSet()
 
 
 class SimulatedCrash(BaseException):  # the end of a process, which no `except Exception` may catch
@@ -112,6 +115,9 @@ class CrashFileSystem(FileSystem):
             os.close(nowhere)
             for page in self._pages:
                 _detach(page)
+            _dead.add(self)
+        if sum(len(dead._files) for dead in _dead) > _MOST_KEPT:
+            gc.collect()  # what the dead ones had is theirs until then: their logs are full of circles
 
     def after_kill(self, target: str | os.PathLike[str]) -> None:
         """Kill all processes, and lay out at ``target`` what they leave: all that was written and stored."""

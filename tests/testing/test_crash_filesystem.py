@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 from collections.abc import Callable
@@ -261,7 +262,7 @@ def test_no_step_happens_after_a_crash(fs: CrashFileSystem, root: Path) -> None:
 
 def test_every_call_of_the_seam_can_crash() -> None:
     """No call of the real file system is left out: each is one that the simulation has, or is made of such."""
-    made_of_others = {"write_all", "write_zeros", "remove_tree", "replace_file", "sync_all"}
+    made_of_others = {"opened", "write_all", "write_zeros", "remove_tree", "replace_file", "sync_all"}
     calls = {name for name in vars(FileSystem) if not name.startswith("_")}
     assert calls - made_of_others <= set(vars(CrashFileSystem))
 
@@ -441,3 +442,20 @@ def test_a_run_can_be_repeated(tmp_path: Path) -> None:
         journals.append([(step.number, step.kind, step.detail) for step in fs.journal if step.kind != "rename"])
     assert journals[0] == journals[1]
     assert str(fs.journal[1]) == "1 mkdir topics"
+
+
+def test_dead_processes_do_not_use_up_descriptors(root: Path) -> None:
+    """However many processes die, what they had open is given back: a program may have 1024 files open at most."""
+    gc.collect()
+    gc.disable()  # which would sooner or later find them by itself
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(100):
+            fs = CrashFileSystem(root)
+            log = eventlog.open(root / f"log-{number}", filesystem=fs)
+            for partition in log.create_topic("t", partitions=3).partitions:
+                partition.append([b"x"])
+            fs.kill()
+            assert len(os.listdir("/proc/self/fd")) < before + 400
+    finally:
+        gc.enable()
