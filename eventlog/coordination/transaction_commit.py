@@ -18,13 +18,14 @@ Whoever is interrupted, or cannot write, comes to the same answer as everybody e
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Sequence
 
 from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome
-from eventlog.errors import EventLogError
+from eventlog.errors import EventLogError, UnknownTopicError
 from eventlog.storage.prepared_append import PreparedAppend, sync_all
 
 Describe = Callable[[int], TransactionOutcome]
@@ -117,10 +118,19 @@ class TransactionCommit:
         if not self._durable or self.is_durable:
             return
         try:
-            for append in self._appends:
-                append.hold()  # which publishes what is still pending
+            try:
+                self._publish_pending()
+            finally:
+                self._let_go()
         finally:
-            self._let_go()
+            self._let_go()  # as in `run`
         for append in self._appends:
-            append.sync()
+            with contextlib.suppress(UnknownTopicError):
+                append.sync()
         self.is_durable = True
+
+    def _publish_pending(self) -> None:
+        """Take the locks, which settles what is still pending; of a topic that was deleted meanwhile, nothing is."""
+        for append in self._appends:
+            with contextlib.suppress(UnknownTopicError):
+                append.hold()
