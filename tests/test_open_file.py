@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem
 from tests.interrupting import Interrupter
 
@@ -88,6 +89,22 @@ def test_an_interrupt_leaves_it_neither_open_nor_is_it_swallowed(path: str, inte
 
     for _ in range(3000):
         assert interrupter.call(read_until_interrupted, 100e-6)[1] is not None
+
+
+def test_a_lock_whose_closing_was_interrupted_is_free(tmp_path: Path, interrupter: Interrupter) -> None:
+    """Closed again behind an interrupt, a lock is free at once, even while the interrupt itself is kept."""
+    fs = FileSystem()
+    paths = [str(tmp_path / f"lock-{number}") for number in range(20)]
+    for _ in range(1500):
+        locks = [FileLock(fs, path) for path in paths]
+        for lock in locks:
+            lock.acquire()
+        _, kept = interrupter.call(lambda locks=locks: [lock.close() for lock in locks], 60e-6)
+        for lock in locks:
+            lock.close()
+        assert [path for path in paths if is_locked(fs, path)] == []
+        del kept
+    assert interrupter.interrupted > 20
 
 
 def test_nothing_else_opens_a_file_by_its_number() -> None:

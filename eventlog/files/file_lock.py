@@ -34,7 +34,7 @@ class FileLock:
     @property
     def fd(self) -> int:
         """The lock's own descriptor in this process, opened on first use."""
-        if self._file is None:
+        if self._file is None or self._file.fd < 0:
             self._file = self._fs.opened(self.path, self._flags)
         return self._file.fd
 
@@ -62,7 +62,7 @@ class FileLock:
     def release(self) -> None:
         """Free the lock; harmless when it is not held."""
         file = self._file
-        if file is not None:
+        if file is not None and file.fd >= 0:
             fcntl.flock(file.fd, fcntl.LOCK_UN)
 
     def __enter__(self) -> FileLock:
@@ -78,20 +78,27 @@ class FileLock:
 
     def close(self) -> None:
         """Close the descriptor, which frees the lock."""
-        file, self._file = self._file, None
+        file = self._file
         if file is not None:
+            file.fd = -1
+            next(file.closing, None)  # in place: interrupted on its way into a call, the error would keep the lock
             file.close()
+            self._file = None
 
 
 def is_locked(fs: FileSystem, path: str) -> bool:
     """Tell whether anyone holds the lock of this file; False when there is no such file."""
     try:
-        with fs.opened(path, os.O_RDONLY) as fd:  # closing it frees the lock
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        file = fs.opened(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        next(file.closing, None)  # in place, as above
+        file.close()
     return False
 
 

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 
+# Room into which no file could be put. The kernel may have freed it before it failed, and another thread have mapped
+# something there since: to free it again would take that away. It takes up addresses, and no memory.
+_lost: list[Bytes] = []
+
 _MAP_FIXED = 0x10  # Linux and macOS; the module has no name for it
 _FAILED = ctypes.c_void_p(-1).value
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,6 +42,7 @@ def _map(fd: int, length: int, protection: int) -> Bytes:
     address = room.__array_interface__["data"][0]
     if _libc.mmap(address, length, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) == _FAILED:
         code = ctypes.get_errno()
+        _lost.append(room)
         raise OSError(code, os.strerror(code))
     return room
 

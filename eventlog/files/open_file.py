@@ -26,6 +26,8 @@ class OpenFile(ClosedFile):
     returned: the file would stay open for ever. So opening and closing are one bytecode each: `map` calls the
     operating system, and a list takes the number or has given it, all of it in C. Whatever an interrupt does to the
     object's owner, the last reference to it goes, and with it the descriptor.
+
+    Where even that is too late, as for a lock, ``next(file.closing, None)`` closes it in place.
     """
 
     def __init__(
@@ -33,14 +35,14 @@ class OpenFile(ClosedFile):
     ) -> None:
         """Open the file by calling ``opening``; ``closing`` will be called once. Raises OSError."""
         self._fds: list[int | None] = [_NO_MORE]
-        self._closing = map(closing, iter(self._fds.pop, _NO_MORE))
+        self.closing = map(closing, iter(self._fds.pop, _NO_MORE))
         self._fds += map(opening, (path,), (flags,), (mode,))
         self.fd: int = self._fds[-1]  # type: ignore[assignment]  # ``opening`` raised, or gave a number
 
     def close(self) -> None:
         """Close the file; harmless when it is closed. Raises OSError."""
         self.fd = -1
-        next(self._closing, None)
+        next(self.closing, None)
         self.__class__ = ClosedFile  # type: ignore[assignment]
 
     def __enter__(self) -> int:
@@ -53,4 +55,4 @@ class OpenFile(ClosedFile):
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError, AttributeError):  # of an object whose making was interrupted
-            next(self._closing, None)
+            next(self.closing, None)
