@@ -44,6 +44,7 @@ _libc.mmap.argtypes = [
 _MAP_FIXED = 0x10  # Linux and macOS
 _MOST_KEPT = 256  # descriptors of dead processes; a program often has no more than 1024 in all
 _dead: weakref.WeakSet[CrashFileSystem] = weakref.WeakSet()
+_dead_lock = threading.Lock()
 
 
 class SimulatedCrash(BaseException):  # the end of a process, which no `except Exception` may catch
@@ -115,8 +116,10 @@ class CrashFileSystem(FileSystem):
             os.close(nowhere)
             for page in self._pages:
                 _detach(page)
+        with _dead_lock:
             _dead.add(self)
-        if sum(len(dead._files) for dead in _dead) > _MOST_KEPT:
+            kept = sum(len(dead._files) for dead in _dead)
+        if kept > _MOST_KEPT:
             gc.collect()  # what the dead ones had is theirs until then: their logs are full of circles
 
     def after_kill(self, target: str | os.PathLike[str]) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import gc
 import os
 import random
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -459,3 +461,22 @@ def test_dead_processes_do_not_use_up_descriptors(root: Path) -> None:
             assert len(os.listdir("/proc/self/fd")) < before + 400
     finally:
         gc.enable()
+
+
+def test_processes_of_several_disks_die_in_threads_of_their_own(root: Path) -> None:
+    """Disks know nothing of each other: whatever dies on one of them is killed, whoever else dies at that moment."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            killed = list(threads.map(lambda _: _kill_many(root), range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert killed == [1000] * 4
+
+
+def _kill_many(root: Path) -> int:
+    made = [CrashFileSystem(root) for _ in range(1000)]
+    for fs in made:
+        fs.kill()
+    return sum(fs.crashed for fs in made)
