@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 
-# Room into which no file could be put. The kernel may have freed it before it failed, and another thread have mapped
-# something there since: to free it again would take that away. It takes up addresses, and no memory.
+# Memory in whose place nothing could be put. The kernel may have freed it before it failed, and another thread have
+# mapped something there since: to free it again would take that away. It takes up addresses, and no pages.
 _lost: list[Bytes] = []
 
 _MAP_FIXED = 0x10  # Linux and macOS; the module has no name for it
@@ -37,13 +37,18 @@ _libc.mmap.argtypes = [
 ]
 
 
+def map_in_place(memory: Bytes, protection: int, flags: int, fd: int) -> None:
+    """Map something else where the array has its pages; whose memory it is does not change. Raises OSError."""
+    address = memory.__array_interface__["data"][0]
+    if _libc.mmap(address, len(memory), protection, flags | _MAP_FIXED, fd, 0) == _FAILED:
+        code = ctypes.get_errno()
+        _lost.append(memory)
+        raise OSError(code, os.strerror(code))
+
+
 def _map(fd: int, length: int, protection: int) -> Bytes:
     room = np.frombuffer(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE, prot=protection), dtype=np.uint8)
-    address = room.__array_interface__["data"][0]
-    if _libc.mmap(address, length, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) == _FAILED:
-        code = ctypes.get_errno()
-        _lost.append(room)
-        raise OSError(code, os.strerror(code))
+    map_in_place(room, protection, mmap.MAP_SHARED, fd)
     return room
 
 

@@ -20,7 +20,6 @@ directory that is made or removed, a sync, and a store into a mapped page.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import mmap
 import os
@@ -32,16 +31,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eventlog.files.filesystem import CREATE_MODE, Buffer, FileSystem
-from eventlog.files.mapping import Bytes, map_readonly, map_shared
+from eventlog.files.mapping import Bytes, map_in_place, map_readonly, map_shared
 from eventlog.testing.power_cut import Choose, PowerCut, lay_out
 from eventlog.testing.simulated_disk import Change, SimulatedDirectory, SimulatedDisk, SimulatedFile
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64,
-]  # fmt: skip
-_MAP_FIXED = 0x10  # Linux and macOS
 _MOST_KEPT = 256  # descriptors of dead processes; a program often has no more than 1024 in all
 _dead: weakref.WeakSet[CrashFileSystem] = weakref.WeakSet()
 _dead_lock = threading.Lock()
@@ -369,11 +362,8 @@ class _WatchedPage(np.ndarray[Any, np.dtype[Any]]):
 
 def _detach(page: Bytes) -> None:
     """Give a dead process's page memory of its own, at the same address: nothing that it still stores is seen."""
-    state, address = page.tobytes(), page.ctypes.data
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-    if _libc.mmap(address, len(state), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != address:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    state = page.tobytes()
+    map_in_place(page, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
     page[:] = np.frombuffer(state, dtype=np.uint8)
 
 
