@@ -54,18 +54,25 @@ class TransactionCommit:
 
         Behind an error or an interrupt, ``is_committed`` tells whether the records exist all the same.
         """
+        self._with_locks(lambda: self._hold_and_write(describe))
+        for append in self._appends:
+            append.wake()
+
+    def _with_locks(self, work: Callable[[], None]) -> None:
+        """Do what takes the partitions' locks, and free them."""
         try:
             try:
-                self._journal.refuse_poisoned()  # or else nobody could settle what is written now
-                for append in self._appends:
-                    append.hold()
-                self._write(describe)
+                work()
             finally:
                 self._let_go()
         finally:
             self._let_go()  # once more: an interrupt may have come before the first
+
+    def _hold_and_write(self, describe: Describe) -> None:
+        self._journal.refuse_poisoned()  # or else nobody could settle what is written now
         for append in self._appends:
-            append.wake()
+            append.hold()
+        self._write(describe)
 
     def _write(self, describe: Describe) -> None:
         try:
@@ -117,13 +124,7 @@ class TransactionCommit:
         """
         if not self._durable or self.is_durable:
             return
-        try:
-            try:
-                self._publish_pending()
-            finally:
-                self._let_go()
-        finally:
-            self._let_go()  # as in `run`
+        self._with_locks(self._publish_pending)
         for append in self._appends:
             with contextlib.suppress(UnknownTopicError):
                 append.sync()

@@ -155,8 +155,9 @@ class TransactionManager:
         with self._telling(), self._lock:
             self._refuse_unless(State.OPEN)
             try:
-                if self._attempt is not None and self._resolve():
-                    self._attempt.make_durable()
+                attempt = self._attempt
+                if attempt is not None and attempt.resolve():
+                    attempt.make_durable()
                 else:
                     self._refuse_unless_current()
                     self._commit()
@@ -279,17 +280,12 @@ class TransactionManager:
 
     def _refuse_committed(self) -> None:
         """Raise IllegalStateError when an attempt that ended with an error has committed the transaction after all."""
-        if self._resolve():
+        if self._attempt is not None and self._attempt.resolve():
             self._finish_committed()
             raise IllegalStateError(
                 "the transaction was committed, although the commit ended with an error",
                 hint="its records are there; begin the next one",
             )
-
-    def _resolve(self) -> bool:
-        """Tell whether the last attempt to commit this transaction has committed it after all."""
-        attempt = self._attempt
-        return attempt is not None and attempt.resolve()
 
     def _reset(self, status: int) -> None:
         self._id.note(status)
