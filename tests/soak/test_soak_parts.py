@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.files.filesystem import FileSystem
 from eventlog.model import TopicPartition
 from eventlog.testing.checker import check
 from eventlog.testing.history import Operation, Poll, Recorder, Send, read_history
@@ -27,6 +26,7 @@ from eventlog.testing.soak.topics import TOPICS
 from eventlog.testing.soak.transaction import Transaction
 from eventlog.testing.soak.value import name_of, value_of
 from eventlog.testing.soak.volume import Volume
+from tests.transactions.helpers import FailingSync
 
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -40,7 +40,7 @@ def test_a_commit_that_the_device_has_not_got_is_not_counted_on(
     """A commit whose outcome was written and could not be synced was never acknowledged as being on the device: where
     the power may be cut, it is noted as one of which nobody knows.
     """
-    failing = JournalFailsToSync()
+    failing = FailingSync()
     log = eventlog.open(tmp_path / "log", filesystem=failing)
     log.create_topic("t")
     producer = log.producer(transactional_id="x", durability="disk")
@@ -49,7 +49,7 @@ def test_a_commit_that_the_device_has_not_got_is_not_counted_on(
         with Transaction(producer, recorder, may_lose_power=may_lose_power) as transaction:
             transaction.send(T0, "p:1")
             transaction.commit(2)
-        failing.fails = True
+        failing.below = "__transaction_state"
         with Transaction(producer, recorder, may_lose_power=may_lose_power) as transaction:
             transaction.send(T0, "p:2")
             transaction.commit(2)
@@ -62,17 +62,6 @@ def test_a_commit_that_the_device_has_not_got_is_not_counted_on(
     assert [act.offset for note in noted for act in note.actions if isinstance(act, Send)] == [
         0, 1 if kind == "ok" else None,
     ]  # fmt: skip
-
-
-class JournalFailsToSync(FileSystem):
-    """Fails the syncs of the journal of transactions from some time on."""
-
-    fails = False
-
-    def sync(self, fd: int) -> None:  # type: ignore[override]
-        if self.fails and "__transaction_state" in os.readlink(f"/proc/self/fd/{fd}"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        super().sync(fd)
 
 
 # --- the plan ---

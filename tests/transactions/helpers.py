@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -138,3 +140,14 @@ def commit_stopped_before(
             yield stopped
         finally:
             stopped.go_on()
+
+
+class FailingSync(FileSystem):
+    """Fails to sync the files below one directory."""
+
+    below = "?"
+
+    def sync(self, fd: int) -> None:  # type: ignore[override]
+        if self.below in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync(fd)

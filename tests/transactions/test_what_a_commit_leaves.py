@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -22,6 +21,7 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.storage.log_writer import LogWriter
 from tests.transactions.helpers import (
     PLACES,
+    FailingSync,
     commit_stopped_before,
     create_topics,
     everything,
@@ -31,17 +31,6 @@ from tests.transactions.helpers import (
 from tests.transactions.ledger import JOURNAL, PARTS, Ledger, reopened, transactions_in
 
 GROUP = "g"
-
-
-class FailingSync(FileSystem):
-    """Fails to sync the files of one directory."""
-
-    below = "?"
-
-    def sync(self, fd: int) -> None:  # type: ignore[override]
-        if self.below in os.readlink(f"/proc/self/fd/{fd}"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        super().sync(fd)
 
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
