@@ -27,6 +27,9 @@ class Ownership(NamedTuple):
     end: int
     member: str
 
+    def __str__(self) -> str:
+        return f"{self.member} ({self.start / 1e9:.4f} to {self.end / 1e9:.4f} s)"
+
 
 def read_journal(path: Path) -> list[Event]:
     """Return the events of a journal; the last line may be torn."""
@@ -50,9 +53,11 @@ def ownerships(history: History) -> Iterator[Ownership]:
 def double_owners(histories: list[History], interval: int) -> list[str]:
     """Return where two live members had one partition at one time; one that hung for ``interval`` ns is not live.
 
-    Whoever waits for a lock of a stopped process hangs too: no stop of that length counts for any member.
+    Whoever waits for a lock of a stopped process hangs too: no stop of that length counts for any member. Members
+    write down when they came to their next poll too late for another reason: no processor, or a slow disk.
     """
-    stops = [stop for history in histories for stop in history.stops if stop[1] - stop[0] > interval * 0.9]
+    stops = [stop for history in histories for stop in history.stops]
+    hangs = {history.name: stops + _hangs(history) for history in histories}
     found = []
     by_partition: dict[int, list[Ownership]] = {}
     for history in histories:
@@ -63,11 +68,17 @@ def double_owners(histories: list[History], interval: int) -> list[str]:
         for place, before in enumerate(owned):
             for after in owned[place + 1 :]:
                 hung = any(
-                    stopped + interval * 0.9 <= after.start <= continued + interval for stopped, continued in stops
+                    began + interval * 0.9 <= min(ended, after.start) and after.start <= ended + interval
+                    for began, ended in hangs[before.member]
                 )
                 if after.start < before.end and not hung:
-                    found.append(f"{before.member} and {after.member} both have partition {after.partition}")
+                    found.append(f"{before} and {after} both have partition {after.partition}")
     return found
+
+
+def _hangs(history: History) -> list[tuple[int, int]]:
+    """Return from when to when, by its own journal, the member came to no new poll."""
+    return [(details[0], details[1]) for _, event, *details in history.events if event == "hung"]
 
 
 def stale_reads(histories: Iterable[History]) -> list[str]:

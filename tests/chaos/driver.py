@@ -86,11 +86,11 @@ class Chaos:
         action = self._rng.choice(actions)
         self.counts[action] += 1
         if action == "start":
-            self._start()
+            self.start()
         else:
-            getattr(self, f"_{action}")(self._rng.choice(free))
+            getattr(self, action)(self._rng.choice(free))
 
-    def _start(self) -> None:
+    def start(self) -> None:
         number = len(self.members)
         journal = self.directory / f"member-{number}.jsonl"
         taken = {member.instance for member in self.members if not member.ended}
@@ -102,11 +102,13 @@ class Chaos:
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
         self.members.append(Running(process, journal, instance))
 
-    def _leave(self, member: Running) -> None:
+    def leave(self, member: Running) -> None:
         member.process.terminate()
         self._wait(member)
+        member.ended = time.monotonic_ns()
 
-    def _kill(self, member: Running) -> None:
+    def kill(self, member: Running) -> None:
+        member.ended = time.monotonic_ns()  # it does nothing from here on; others may see that before this process does
         member.process.kill()
         self._wait(member)
 
@@ -118,10 +120,9 @@ class Chaos:
                 break
             except subprocess.TimeoutExpired:
                 self._continue_those_due()
-        member.ended = time.monotonic_ns()
         assert status in (0, -signal.SIGKILL, -signal.SIGTERM), f"{member.journal.name} ended with {status}"
 
-    def _stop(self, member: Running) -> None:
+    def stop(self, member: Running) -> None:
         member.stopped_at = time.monotonic_ns()
         pause = self._rng.choice([0.05, 0.3, MAX_POLL_INTERVAL_MS / 1000 * 2])
         member.continues_at = member.stopped_at + int(pause * 1e9)
@@ -141,11 +142,11 @@ class Chaos:
     def _finish(self) -> None:
         self._continue_those_due(all_of_them=True)
         if all(member.ended for member in self.members):
-            self._start()
+            self.start()
         self._wait_for_no_lag()
         for member in self.members:
             if not member.ended:
-                self._leave(member)
+                self.leave(member)
 
     def _wait_for_no_lag(self) -> None:
         """Until everything is read and committed; a member that reads without committing commits as it leaves."""

@@ -79,8 +79,12 @@ def main(directory: str, path: str, strategy: str, max_poll_interval_ms: str, se
     )  # fmt: skip
     consumer.subscribe([TOPIC], listener=Listener(journal, consumer, rng))
     journal.note("started", os.getpid())
+    last = time.monotonic_ns()
     while not stop:
         began = time.monotonic_ns()
+        if began - last > int(max_poll_interval_ms) * 900_000:  # nearly as long as the group waits for a poll
+            journal.note("hung", last, began)
+        last = began
         with contextlib.suppress(eventlog.FencedInstanceIdError):
             records = consumer.poll(rng.choice([0.0, 0.01, 0.2]), rng.choice([1, 20, 500]))
             for partition, offsets in by_partition(records).items():
