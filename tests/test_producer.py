@@ -858,17 +858,23 @@ def run_threads(tasks: list[Callable[[], None]]) -> None:
 
 
 class Interrupter:
-    """Raises KeyboardInterrupt where a signal can be noticed: when a function begins, and when a C function is done."""
+    """Raises KeyboardInterrupt where a signal can be noticed: when a function begins, and when a C function is done.
+
+    Not in generator expressions, since one that is being closed would swallow it: who runs them is interrupted behind.
+    """
 
     def __init__(self, at: int) -> None:
         self.left = at
         self.where = ""
 
     def __call__(self, frame: Any, event: str, argument: Any) -> None:
-        if event in ("call", "c_return") and f"{os.sep}eventlog{os.sep}" in frame.f_code.co_filename:
+        code = frame.f_code
+        if event not in ("call", "c_return") or code.co_name == "<genexpr>":
+            return
+        if f"{os.sep}eventlog{os.sep}" in code.co_filename:
             self.left -= 1
             if self.left == 0:
-                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {event}"
+                self.where = f"{code.co_filename}:{frame.f_lineno} {event}"
                 raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -880,7 +886,6 @@ class Interrupter:
             sys.setprofile(None)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # interrupts while generators end
 def test_an_interrupt_anywhere_in_flush(log: eventlog.EventLog) -> None:
     """Ctrl-C at any line of a flush: each record is written exactly once, keeps its key, and knows its offset."""
     log.create_topic("t")
@@ -900,6 +905,7 @@ def test_an_interrupt_anywhere_in_flush(log: eventlog.EventLog) -> None:
                     producer.flush()
                 except KeyboardInterrupt:
                     interrupted = True
+            assert interrupted == bool(interrupter.where), interrupter.where
             sent.append(producer.send("t", b"%d" % (expected + 3), b"k"))
             producer.flush()
             found = [(r.value, r.key) for r in stored(log, "t")[expected:]]
@@ -909,7 +915,7 @@ def test_an_interrupt_anywhere_in_flush(log: eventlog.EventLog) -> None:
         expected += 4
         if not interrupted:
             break
-    assert at > 15  # the flush really was interrupted in many places
+    assert at > 100  # the flush really was interrupted in many places
 
 
 # --- ends ---
