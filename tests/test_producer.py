@@ -918,6 +918,35 @@ def test_an_interrupt_anywhere_in_flush(log: eventlog.EventLog) -> None:
     assert at > 100  # the flush really was interrupted in many places
 
 
+@pytest.mark.parametrize("is_dropped", [True, False], ids=["dropped", "goes on"])
+def test_an_interrupt_behind_the_start_of_the_background_thread(
+    log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch, is_dropped: bool
+) -> None:
+    """Ctrl-C in the send that starts the thread leaves none behind; a later send's record lingers and is written."""
+    log.create_topic("t")
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def start_interrupted(thread: threading.Thread) -> None:
+        started.append(thread)
+        start(thread)
+        raise KeyboardInterrupt
+
+    producer = log.producer(linger_ms=NEVER_LINGERED if is_dropped else 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, "start", start_interrupted)
+        producer.send("t", b"interrupted", b"k")
+    if not is_dropped:
+        written = threading.Event()
+        producer.send("t", b"v", b"k").add_callback(lambda metadata, error: written.set())
+        assert written.wait(60)
+    del producer
+    gc.collect()
+    (thread,) = started
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 # --- ends ---
 
 

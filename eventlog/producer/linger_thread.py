@@ -35,7 +35,11 @@ class LingerThread:
         self._stopped = False
         self._left: BufferPool | None = None  # what a producer left that was dropped without being closed
         self._thread = threading.Thread(target=self._run, name="eventlog-linger", daemon=True)
+
+    def started(self) -> LingerThread:
+        """Begin. Who does not come to keep what this returns, as when it is interrupted, has to call `leave`."""
         self._thread.start()
+        return self
 
     def signal(self) -> None:
         """Look at once."""
@@ -45,17 +49,20 @@ class LingerThread:
 
     def stop(self, timeout: float | None = None) -> None:
         """End the thread, and wait for it up to ``timeout`` seconds unless it is the caller."""
-        self._stopped = True
-        self.signal()
+        self.leave()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
+
+    def leave(self) -> None:
+        """End the thread; returns at once."""
+        self._stopped = True
+        self.signal()
 
     def finish(self, pool: BufferPool) -> None:
         """Write what waits in ``pool``, and end; returns at once, and takes no lock."""
         _finishing.add(self)
         self._left = pool
-        self._stopped = True
-        self.signal()
+        self.leave()
 
     def join(self) -> None:
         """Wait for the end of the thread."""

@@ -18,11 +18,7 @@ from typing import Any
 from eventlog.clock import Clock
 from eventlog.config import ProducerConfig
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
-from eventlog.errors import (
-    ClosedError,
-    EventLogError,
-    RecordTooLargeError,
-)
+from eventlog.errors import ClosedError, EventLogError, RecordTooLargeError
 from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.format.batch_splitter import checked_sequence
 from eventlog.format.compression import codec_id, compress
@@ -198,7 +194,12 @@ class Producer(Transactional):
     def _start_linger_thread(self) -> None:
         with self._lock:
             if self._linger is None and not self._closed:
-                self._linger = LingerThread(self)
+                linger = LingerThread(self)
+                try:
+                    self._linger = linger.started()
+                except BaseException:
+                    linger.leave()  # an interrupt may come when it runs already, and nobody else would end it
+                    raise
 
     def _filled(self, buffer: RecordBuffer) -> None:
         """Write a full batch here and now, unless that would have to wait for a device or for someone else."""
