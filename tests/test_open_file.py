@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,6 +106,29 @@ def test_a_lock_whose_closing_was_interrupted_is_free(tmp_path: Path, interrupte
         assert [path for path in paths if is_locked(fs, path)] == []
         del kept
     assert interrupter.interrupted > 20
+
+
+def test_a_lock_is_not_given_up_before_its_holder_had_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all processes stood still for longer than a waiter's patience, it still tries for as long as it pauses."""
+    holder, waiter = (FileLock(FileSystem(), str(tmp_path / "lock")) for _ in range(2))
+    elapsed, pauses = [0.0], []
+
+    def stand_still(seconds: float) -> None:
+        pauses.append(seconds)
+        elapsed[0] += 1.0
+        if len(pauses) == frees_at:
+            holder.release()
+
+    monkeypatch.setattr(
+        "eventlog.files.file_lock.time", SimpleNamespace(monotonic=lambda: elapsed[0], sleep=stand_still)
+    )
+    for frees_at in (5, 10**9):
+        holder.acquire()
+        assert waiter.acquire_within(0.02) == (frees_at == 5)
+        waiter.release()
+    assert 0.02 <= sum(pauses[5:]) < 0.03
+    for lock in (holder, waiter):
+        lock.close()
 
 
 def test_nothing_else_opens_a_file_by_its_number() -> None:

@@ -17,6 +17,7 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.files.open_file import OpenFile
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
+_LEAST_PAUSES = 0.02  # seconds of pauses, in all, before a lock counts as held for long: its holder needs a processor
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -48,14 +49,18 @@ class FileLock:
         return True
 
     def acquire_within(self, seconds: float, *, shared: bool = False) -> bool:
-        """Take the lock if that is possible within ``seconds``; its holder may be a process that was stopped."""
+        """Take the lock if that is possible within ``seconds``; its holder may be a process that was stopped.
+
+        When everything stood still for that long, as on a virtual machine, the holder still has its turn first.
+        """
         if self.acquire(shared=shared, blocking=False):
             return True
-        deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
-        while time.monotonic() < deadline:
+        deadline, pause, paused = time.monotonic() + seconds, _FIRST_PAUSE, 0.0
+        while time.monotonic() < deadline or paused < min(seconds, _LEAST_PAUSES):
             time.sleep(pause)
             if self.acquire(shared=shared, blocking=False):
                 return True
+            paused += pause
             pause = min(2 * pause, _LONGEST_PAUSE)
         return False
 
