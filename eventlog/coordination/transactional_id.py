@@ -152,12 +152,16 @@ class TransactionalId:
         """Tell what the producer is doing."""
         words = self._page
         if words is not None:
-            now = int(self._clock.time() * 1000)
-            words[L.TX_CHANGED] = now
-            if status == L.STATUS_ONGOING:
-                words[L.TX_STARTED] = now
-                self._own()
+            words[L.TX_CHANGED] = int(self._clock.time() * 1000)
             words[L.TX_STATUS] = status
+
+    def note_begin(self, started_ms: int) -> None:
+        """Tell that a transaction is open; its outcome will have the same time."""
+        words = self._page
+        if words is not None:
+            words[L.TX_STARTED] = started_ms
+            self._own()
+            self.note(L.STATUS_ONGOING)
 
     def note_commit(self, journal_offset: int) -> None:
         """Tell that a transaction is being committed, whose outcome will stand in the journal from there on."""

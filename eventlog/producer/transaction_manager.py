@@ -93,7 +93,7 @@ class TransactionManager:
             self._began_ms = int(self._clock.time() * 1000)
             self._deadline = self._clock.monotonic() + self._config.transaction_timeout_ms / 1000
             self._forget()
-            self._id.note(L.STATUS_ONGOING)
+            self._id.note_begin(self._began_ms)
             self.state = State.OPEN
 
     # --- within ---

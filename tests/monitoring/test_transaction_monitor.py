@@ -69,6 +69,21 @@ def test_a_transaction_without_records_has_no_partitions(log_path: Path) -> None
             assert (only(log).state, only(log).partitions) == ("CompleteCommit", ())
 
 
+def test_a_producer_that_is_kept_waiting_as_it_begins_shows_its_own_commit(log_path: Path) -> None:
+    """However long it takes from one line to the next, the outcome in the journal is known for that of the id."""
+
+    class Slow(eventlog.ManualClock):
+        def time(self) -> float:
+            self.advance(0.003)
+            return super().time()
+
+    with eventlog.open(log_path, clock=Slow(1_700_000_000.0)) as log:
+        create_topics(log)
+        with log.producer(transactional_id="transfer") as producer:
+            transfer(producer)
+            assert (only(log).state, only(log).partitions) == ("CompleteCommit", (CREDITS, DEBITS))
+
+
 def test_committed_offsets_are_among_the_partitions(log: eventlog.EventLog) -> None:
     """The partition of the offsets' topic that a transaction wrote to is named like any other."""
     create_topics(log)
