@@ -21,6 +21,7 @@ from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import (
     ClosedError,
+    ConcurrentAccessError,
     IllegalStateError,
     InvalidRecordError,
     UnknownPartitionError,
@@ -96,7 +97,7 @@ class Consumer:
         after `assign`.
         """
         with self._single_thread():
-            self._refuse_in_callback()
+            self._thread.refuse_in_callback()
             check_listener(listener, has_group=self._group is not None)
             self._subscription.subscribe(topics, pattern)
             if self._group is not None:
@@ -119,7 +120,7 @@ class Consumer:
     def unsubscribe(self) -> None:
         """Read nothing any more."""
         with self._single_thread():
-            self._refuse_in_callback()
+            self._thread.refuse_in_callback()
             try:
                 if self._group is not None:
                     self._group.leave()
@@ -205,7 +206,7 @@ class Consumer:
         self._fetcher.signal()
 
     def _prepare_poll(self) -> None:
-        self._refuse_in_callback()
+        self._thread.refuse_in_callback()
         self._fetcher.look()  # before the flags that a signal announces
         if self._closed:  # by another thread, as the log was closed
             raise ClosedError(_CLOSED, hint=_CLOSED_HINT)
@@ -231,18 +232,15 @@ class Consumer:
         self._prepare_poll()
         return True
 
-    def _refuse_in_callback(self) -> None:
-        if self._thread.is_calling_back:
-            raise IllegalStateError("not within a listener or a callback", hint="call it when poll() has returned")
-
     # --- the group ---
 
     def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata | int] | None = None) -> None:
         """Commit these offsets, all or none; or else the positions, where reading goes on after the last `poll`.
 
-        An offset is that of the record to read next. Raises FencedMemberError when the
-        group goes on without this member, CommitFailedError when a partition is not its own, UnknownTopicError,
-        UnknownPartitionError, OffsetOutOfRangeError, InvalidRecordError, and IllegalStateError without a group.
+        An offset is that of the record to read next. Raises FencedMemberError when the group goes on without this
+        member, CommitFailedError when a partition is not its own, RetriableCommitFailedError when a stopped process is
+        in the way, UnknownTopicError, UnknownPartitionError, OffsetOutOfRangeError, InvalidRecordError, and
+        IllegalStateError without a group.
         """
         with self._single_thread():
             group = self._in_group()
@@ -374,7 +372,7 @@ class Consumer:
         A ``with`` that an error ends commits nothing: what `poll` returned may not have been handled. Harmless when
         closed already; what was returned stays valid. From another thread, a poll under way raises ClosedError first.
         """
-        self._refuse_in_callback()
+        self._thread.refuse_in_callback()
         self._closed = True
         self._fetcher.signal()
         if self._group is not None and not self._group.is_closed:  # also what an interrupt has left of an earlier call
@@ -393,4 +391,9 @@ class Consumer:
     def _single_thread(self) -> Held:
         if self._closed and not self._thread.is_calling_back:
             raise ClosedError(_CLOSED, hint=_CLOSED_HINT)
-        return self._thread.held()
+        try:
+            return self._thread.held()
+        except ConcurrentAccessError:
+            if self._closed:  # just now: the other thread is in close()
+                raise ClosedError(_CLOSED, hint=_CLOSED_HINT) from None
+            raise

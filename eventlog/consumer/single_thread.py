@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from eventlog.errors import ConcurrentAccessError
+from eventlog.errors import ConcurrentAccessError, IllegalStateError
 
 Held = contextlib.AbstractContextManager[object]
 _HELD_ALREADY: Held = contextlib.nullcontext()
@@ -38,6 +38,11 @@ class SingleThread:
     def waiting(self) -> Held:
         """Return what to hold once the thread that is in a call now has left it."""
         return _HELD_ALREADY if self.is_calling_back else self._in_use
+
+    def refuse_in_callback(self) -> None:
+        """Raise IllegalStateError within the caller's own code."""
+        if self.is_calling_back:
+            raise IllegalStateError("not within a listener or a callback", hint="call it when poll() has returned")
 
     @contextlib.contextmanager
     def calling_back(self) -> Iterator[None]:

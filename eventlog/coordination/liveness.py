@@ -28,8 +28,9 @@ class Liveness:
         """Tell whether a member died, or has not polled for so long."""
         if not self._directory.is_alive(member_id):
             return True
+        now = self.now_ms()  # first: whoever asks may be kept from going on for longer than a poll may take
         last_poll = self._directory.last_poll(member_id)
-        return last_poll is None or self.now_ms() - last_poll > max_poll_interval_ms
+        return last_poll is None or now - last_poll > max_poll_interval_ms
 
     def died(self, member: Member) -> bool:
         """Tell whether the member's process is gone, and nobody has noted that yet."""

@@ -13,6 +13,10 @@ import pytest
 import eventlog
 from eventlog import OffsetAndMetadata, TopicPartition
 from eventlog.clock import ManualClock
+from eventlog.consumer.single_thread import Held, SingleThread
+from eventlog.coordination.group_directory import GroupDirectory
+from eventlog.coordination.liveness import Liveness
+from eventlog.files.filesystem import FileSystem
 
 LOOK_AROUND = 0.06  # seconds: a little more than members let pass before they look for dead ones
 
@@ -190,6 +194,25 @@ def test_a_waiting_member_does_not_hang(tmp_path: Path) -> None:
             consumer.poll()
         assert waiter._group is not None
         assert waiter._group.longest_sleep() <= 0.1
+
+
+def test_a_member_that_polls_while_another_is_kept_from_looking_is_alive(
+    log: eventlog.EventLog, clock: ManualClock
+) -> None:
+    """Who looks around and has to wait for a processor in the middle of it removes nobody who polled meanwhile."""
+    log.create_topic("t")
+    consumer = log.consumer("t", group="g", max_poll_interval_ms=1000)
+    consumer.poll()
+
+    class Waiting(ManualClock):
+        def monotonic(self) -> float:
+            clock.advance(2)
+            consumer.poll()
+            return clock.monotonic()
+
+    directory = GroupDirectory(FileSystem(), log.path, "g")
+    assert not Liveness(directory, Waiting()).is_gone(consumer.group_metadata().member_id, 1000)
+    directory.close()
 
 
 # --- listeners ---
@@ -842,6 +865,37 @@ def test_closing_the_log_ends_a_poll_that_waits(tmp_path: Path) -> None:
     thread.join(30)
     assert ended == [eventlog.ClosedError]
     assert list((tmp_path / "groups" / "g" / "members").iterdir()) == []
+
+
+def test_a_call_that_meets_close_raises_closed_error(log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when another thread begins to close the consumer after the call has found it open."""
+    log.create_topic("t")
+    closing, goes_on = threading.Event(), threading.Event()
+
+    class Slow(eventlog.RebalanceListener):
+        def on_partitions_revoked(self, partitions: list[TopicPartition]) -> None:
+            closing.set()
+            goes_on.wait(60)
+
+    consumer = log.consumer(group="g")
+    consumer.subscribe(["t"], listener=Slow())
+    consumer.poll()
+    closer = threading.Thread(target=consumer.close)
+    held = SingleThread.held
+
+    def while_another_closes(thread: SingleThread) -> Held:
+        closer.start()
+        closing.wait(60)
+        return held(thread)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(SingleThread, "held", while_another_closes)
+            with pytest.raises(eventlog.ClosedError):
+                consumer.commit()
+    finally:
+        goes_on.set()
+        closer.join()
 
 
 def test_a_second_thread_is_refused(log: eventlog.EventLog) -> None:
