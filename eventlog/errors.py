@@ -31,7 +31,8 @@
     │   ├── InconsistentGroupProtocolError (ValueError)  no assignor that all members know
     │   ├── FencedInstanceIdError (RuntimeError)       a live member has the same group_instance_id
     │   └── CommitFailedError (RuntimeError)           the partition is not this member's any more
-    │       └── FencedMemberError                      the group goes on without this member
+    │       ├── FencedMemberError                      the group goes on without this member
+    │       └── RetriableCommitFailedError             another process is in the way: the same call may succeed later
     ├── exactly once
     │   ├── OutOfOrderSequenceError (RuntimeError)     records of an idempotent producer are missing before these
     │   ├── ProducerFencedError (RuntimeError)         a newer producer has taken this one's place
@@ -212,6 +213,12 @@ class CommitFailedError(EventLogError, RuntimeError):
     """The commit was refused: the group has given the partition to another member. Nothing was committed."""
 
     group: str | None = None
+
+
+class RetriableCommitFailedError(CommitFailedError):
+    """A process that was stopped, or has no processor, holds the group's lock. Nothing was committed, and the same call
+    may succeed later, while the partition is still this member's.
+    """
 
 
 class FencedMemberError(CommitFailedError):

@@ -8,9 +8,9 @@ from typing import Any
 
 from eventlog.clock import Clock
 from eventlog.coordination.checked_offsets import checked_offsets
-from eventlog.coordination.group_directory import PATIENCE
+from eventlog.coordination.group_directory import PATIENCE, GroupBusy
 from eventlog.coordination.offset_store import OffsetStore
-from eventlog.errors import EventLogError, InvalidConfigError
+from eventlog.errors import EventLogError, InvalidConfigError, RetriableCommitFailedError
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.topics.registry import TopicRegistry
 
@@ -98,16 +98,27 @@ class Committer:
         if self._interval is not None and self._clock.monotonic() >= self._next:
             self.commit_now(positions())
 
-    def commit_now(self, positions: Mapping[TopicPartition, int]) -> None:
+    def commit_now(self, positions: Mapping[TopicPartition, int], patience: float = PATIENCE) -> None:
         """Commit automatically what has moved on. A refusal is logged: the new owner reads those records again."""
-        if self._interval is None:
-            return
-        self._next = self._clock.monotonic() + self._interval
-        moved = {tp: OffsetAndMetadata(place) for tp, place in positions.items() if self._last.get(tp) != place}
         try:
-            self.commit(moved, PATIENCE)
+            self._commit_moved(positions, patience)
         except EventLogError as error:
             _log.warning("an automatic commit of group %s failed: %s", self._group, error)
+
+    def commit_before_giving_up(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Do the same, but raise GroupBusy for a lock that is not free: the partitions can be given up later."""
+        try:
+            self._commit_moved(positions, PATIENCE)
+        except RetriableCommitFailedError:
+            raise GroupBusy from None
+        except EventLogError as error:
+            _log.warning("an automatic commit of group %s failed: %s", self._group, error)
+
+    def _commit_moved(self, positions: Mapping[TopicPartition, int], patience: float) -> None:
+        if self._interval is not None:
+            self._next = self._clock.monotonic() + self._interval
+            moved = {tp: OffsetAndMetadata(place) for tp, place in positions.items() if self._last.get(tp) != place}
+            self.commit(moved, patience)
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions were given up: what others commit for them is not known here."""

@@ -15,7 +15,7 @@ from eventlog.consumer.single_thread import SingleThread
 from eventlog.consumer.subscription import Subscription
 from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.assignors.choose import resolve
-from eventlog.coordination.group_directory import PATIENCE, GroupBusy, GroupDirectory
+from eventlog.coordination.group_directory import PATIENCE, PATIENCE_AT_LAST, GroupBusy, GroupDirectory
 from eventlog.coordination.membership import MemberSettings, Membership, Turn
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.rebalancer import Rebalancer
@@ -64,7 +64,8 @@ def group_reader(
 class GroupReader:
     """Runs a rebalance as far as it goes, each time its member has something to give up or to take.
 
-    1. Stop at the positions reached, commit them (when commits are automatic), tell the listener.
+    1. Stop at the positions reached, commit them (when commits are automatic), tell the listener. When that commit
+       fails because of the group's lock, reading goes on, and the next poll begins here again.
     2. Forget the partitions, then give them up. Others may have them from here on.
     3. Take what is free; begin at what the group has committed; tell the listener.
 
@@ -153,7 +154,7 @@ class GroupReader:
     def _revoke(self, partitions: Iterable[TopicPartition], errors: list[Exception]) -> None:
         given_up = sorted(self._fetcher.readers.keys() & set(partitions))
         positions = self.positions()
-        self.committer.commit_now({tp: positions[tp] for tp in given_up if tp in positions})
+        self.committer.commit_before_giving_up({tp: positions[tp] for tp in given_up if tp in positions})
         self._drop(self.listener.on_partitions_revoked, given_up, errors)
 
     def _drop(
@@ -244,11 +245,12 @@ class GroupReader:
         if not self.membership.is_forked:
             self._run_callbacks()
             if self._subscription.is_by_hand():
-                self.committer.commit_now(self.positions())
+                self.committer.commit_now(self.positions(), PATIENCE_AT_LAST)
             elif self.membership.is_removed():
                 self._drop(self.listener.on_partitions_lost, list(self._fetcher.readers), errors)
             elif self.membership.is_member:
-                self._revoke(list(self._fetcher.readers), errors)
+                self.committer.commit_now(self.positions(), PATIENCE_AT_LAST)
+                self._drop(self.listener.on_partitions_revoked, sorted(self._fetcher.readers), errors)
         self.membership.leave()
         if errors:
             raise errors[0]

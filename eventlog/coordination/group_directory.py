@@ -26,7 +26,13 @@ import numpy as np
 
 from eventlog.coordination.directory_name import directory_name
 from eventlog.coordination.group_state import GroupState
-from eventlog.errors import CommitFailedError, CorruptMetadataError, InvalidGroupError, UnsupportedFormatError
+from eventlog.errors import (
+    CommitFailedError,
+    CorruptMetadataError,
+    InvalidGroupError,
+    RetriableCommitFailedError,
+    UnsupportedFormatError,
+)
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem, translated
@@ -36,9 +42,8 @@ from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, GROUP_STATE, GROUPS, LOCK, MEMBERS
 
 _SHOWN = 40  # characters of a name in an error
-PATIENCE = (
-    0.02  # seconds to wait for the lock within a poll: it is held for microseconds, unless its holder was stopped
-)
+PATIENCE = 0.02  # seconds to wait for the lock in a poll: it is held for microseconds, unless its holder was stopped
+PATIENCE_AT_LAST = 0.5  # seconds to wait for the lock in order to leave, when no poll comes that could try again
 
 
 class GroupBusy(Exception):  # noqa: N818  # no error: whoever polls goes on with what there is, and tries again
@@ -243,9 +248,9 @@ class GroupDirectory:
                 raise
 
     def acquire_to_commit(self, patience: float) -> None:
-        """Take the lock, shared with other commits. Raises CommitFailedError after ``patience`` seconds."""
+        """Take the lock, shared with other commits. Raises RetriableCommitFailedError after ``patience`` seconds."""
         if not self.lock.acquire_within(patience, shared=True):
-            raise CommitFailedError(
+            raise RetriableCommitFailedError(
                 f"another process has held the group's lock for {patience} s", group=self.group,
                 hint="nothing was committed. Is a member stopped? Let it go on, or kill it, and commit again",
             )  # fmt: skip
@@ -253,7 +258,8 @@ class GroupDirectory:
     def commit_alone(self, write: Callable[[], None], patience: float) -> None:
         """Call ``write`` for a consumer that chose its partitions itself, unless the group has living members.
 
-        Raises CommitFailedError then, as Kafka does: nothing else would keep it from undoing their commits.
+        Raises CommitFailedError then, as Kafka does: nothing else would keep it from undoing their commits; and
+        RetriableCommitFailedError when the lock is not free within ``patience`` seconds.
         """
         self.prepare()
         try:

@@ -30,7 +30,7 @@ import attrs
 
 from eventlog.clock import Clock
 from eventlog.coordination.assignors.assignor import Assignor
-from eventlog.coordination.group_directory import GroupBusy, GroupDirectory
+from eventlog.coordination.group_directory import PATIENCE_AT_LAST, GroupBusy, GroupDirectory
 from eventlog.coordination.group_state import GroupState, Member, Partitions
 from eventlog.coordination.liveness import Liveness
 from eventlog.coordination.rebalancer import Rebalancer
@@ -43,7 +43,6 @@ from eventlog.model import TopicPartition
 _log = logging.getLogger("eventlog")
 _NOTHING: Partitions = frozenset()
 _LOOK_AROUND_MS = 50  # how often some member looks for dead ones: what a death is noticed by, and 0.1% of a core
-_PATIENCE_AT_LAST = 0.5  # seconds to wait for the lock in order to leave
 _LONGEST_SLEEP = 0.5  # seconds
 _LONGEST_CLIENT_ID = 100
 
@@ -157,7 +156,7 @@ class Membership:
             return
         try:
             if self._settings.instance_id is None:
-                with self.directory.locked(_PATIENCE_AT_LAST) as state:
+                with self.directory.locked(PATIENCE_AT_LAST) as state:
                     if state.remove([self.member_id]):
                         self._rebalancer.rebalance(state)
                         self.directory.write(state)
@@ -331,8 +330,8 @@ class Membership:
     def commit(self, partitions: Collection[TopicPartition], write: Callable[[], None], patience: float) -> None:
         """Call ``write`` while these partitions are surely this member's.
 
-        Raises FencedMemberError when the group goes on without this member, and CommitFailedError when a partition is
-        not its own (any more). Nothing was written then.
+        Raises FencedMemberError when the group goes on without this member, CommitFailedError when a partition is not
+        its own (any more), and RetriableCommitFailedError after ``patience`` seconds. Nothing was written then.
         """
         self.refuse_forked()
         if self._page is None:

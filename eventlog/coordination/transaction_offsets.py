@@ -53,7 +53,8 @@ class TransactionOffsets:
         """Take the groups' locks, in the order of their names, and check each.
 
         Raises FencedMemberError when a group goes on without the member, CommitFailedError when it has another
-        generation than the metadata, or a partition is not the member's.
+        generation than the metadata, or a partition is not the member's, and RetriableCommitFailedError when a lock is
+        not free.
         """
         for group in sorted(self._added):
             directory = self._files(group)[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import eventlog
 from eventlog import TopicPartition
+from eventlog.consumer.committer import Committer
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.files.filesystem import FileSystem
 
@@ -47,11 +49,43 @@ def test_a_commit_is_refused_in_the_end(
     log.topic("t").partitions[0].append([b"v"])
     member.poll()
     with directory.lock:
-        with pytest.raises(eventlog.CommitFailedError, match="another process has held"):
+        with pytest.raises(eventlog.RetriableCommitFailedError, match="another process has held"):
             member.commit()
         assert member.committed(tp) is None
     member.commit()
     assert member.committed(tp) == eventlog.OffsetAndMetadata(1)
+
+
+def test_partitions_are_given_up_once_they_are_committed(
+    log: eventlog.EventLog, directory: GroupDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An automatic commit that the lock keeps from happening lets a partition stay; later nothing is read twice."""
+    partition = log.topic("t").partitions[0]
+    first, second = (log.consumer("t", group="g", auto_offset_reset="earliest") for _ in range(2))
+    first.poll()
+    partition.append([b"a"])
+    assert [record.value for record in first.poll()] == [b"a"]
+    second.poll()
+
+    give_up = Committer.commit_before_giving_up
+
+    def while_the_lock_is_held(committer: Committer, positions: Mapping[TopicPartition, int]) -> None:
+        with directory.lock:  # taken behind the look that tells what to give up
+            give_up(committer, positions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "commit_before_giving_up", while_the_lock_is_held)
+        partition.append([b"b"])
+        assert [record.value for record in first.poll()] == [b"b"]
+        assert len(first.assignment()) == 2
+    found = []
+    while len(second.assignment()) < 1:
+        for member in (first, second):
+            found += member.poll()
+    partition.append([b"c"])
+    for member in (first, second, first, second):
+        found += member.poll()
+    assert [record.value for record in found] == [b"c"]
 
 
 def test_who_closes_while_the_lock_is_held_is_gone(log: eventlog.EventLog, directory: GroupDirectory) -> None:
