@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import eventlog
-from tests.interrupting import Interrupter, files_in_use
+from tests.interrupting import Interrupter, files_in_use, interrupts
 
 # Deadlines and "too slow" measure the machine, not the code: a busy one must not fail a correct test.
 settings.register_profile("eventlog", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -70,11 +70,8 @@ def run_python() -> RunPython:
 @pytest.fixture
 def interrupter(tmp_path: Path) -> Iterator[Interrupter]:
     """Interrupts calls by a real timer's signal, and sees that in the end nothing of the log is open or mapped."""
-    made = Interrupter(seed=20240229)
-    before = signal.signal(signal.SIGALRM, made.on_alarm)
-    yield made
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with interrupts(seed=20240229) as made:
+        yield made
     gc.collect()
     if sys.platform == "linux":
         assert files_in_use(tmp_path) == []

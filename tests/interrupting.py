@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
+import gc
+import itertools
 import linecache
 import os
 import random
 import signal
+import statistics
 import sys
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
+
+_ENOUGH = 20  # interrupts
+_MOST_TIMES = 20  # as many rounds as usual: where others slow down the machine, fewer of them are interrupted
+
+
+def typical_seconds(function: Callable[[], Any], calls: int) -> float:
+    """Return how long the call takes: the median, which a machine that stands still for a while does not change."""
+    ends = [time.perf_counter()]
+    for _ in range(calls):
+        function()
+        ends.append(time.perf_counter())
+    return statistics.median(end - start for start, end in itertools.pairwise(ends))
 
 
 class Interrupter:
@@ -42,16 +59,45 @@ class Interrupter:
             self.interrupted += 1
             return None, interrupt
 
+    def rounds(self, usual: int) -> Iterator[int]:
+        """Count the usual rounds, and more of them until enough calls were interrupted."""
+        yield from range(usual)
+        for number in range(usual, _MOST_TIMES * usual):
+            if self.interrupted > _ENOUGH:
+                return
+            yield number
+        assert self.interrupted > _ENOUGH, f"only {self.interrupted} calls were interrupted"
+
+
+@contextlib.contextmanager
+def interrupts(seed: int) -> Iterator[Interrupter]:
+    """Let an interrupter have the alarm signal for as long as the block runs."""
+    made = Interrupter(seed)
+    gc.collect()
+    gc.freeze()  # what earlier tests left is not finalized within a call, where it would swallow the interrupt
+    before = signal.signal(signal.SIGALRM, made.on_alarm)
+    try:
+        yield made
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        gc.unfreeze()
+
+
+def open_files(directory: Path) -> list[str]:
+    """Return the path of each descriptor that this process has open below the directory, deleted files too."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself, or another thread has closed it
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [name for name in found if name.startswith(f"{directory}/")]
+
 
 def files_in_use(directory: Path) -> list[str]:
     """Return what this process has open or mapped below the directory, deleted files too."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        if os.path.lexists(f"/proc/self/fd/{fd}"):  # that of the listing itself is not
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
     maps = Path("/proc/self/maps").read_text()
-    found += [line.split(maxsplit=5)[5] for line in maps.splitlines() if "/" in line]
-    return [name for name in found if name.startswith(f"{directory}/")]
+    mapped = [line.split(maxsplit=5)[5] for line in maps.splitlines() if "/" in line]
+    return open_files(directory) + [name for name in mapped if name.startswith(f"{directory}/")]
 
 
 class _Unseen:

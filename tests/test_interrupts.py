@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +19,10 @@ import pytest
 
 import eventlog
 from eventlog.format.producer_stamp import ProducerStamp
-from tests.interrupting import Interrupter
+from tests.interrupting import Interrupter, typical_seconds
 
 pytestmark = [
-    pytest.mark.timeout(40, method="thread"),  # the other method would take the alarm signal for itself
+    pytest.mark.timeout(300, method="thread"),  # the other method would take the alarm signal for itself
     # Python swallows an interrupt that arrives within a finalizer.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -54,12 +53,9 @@ def _assert_free(path: Path, partition: eventlog.Partition) -> None:
     assert partition.verify().ok
 
 
-def _typical(function: Callable[[], Any]) -> float:
-    """Return a little more than what the call takes, so that about every second interrupt falls into it."""
-    start = time.perf_counter()
-    for _ in range(50):
-        function()
-    return 3 * (time.perf_counter() - start) / 50
+def _longest_delay(function: Callable[[], Any]) -> float:
+    """Call it 50 times; return a little more than what it takes, so that about every second interrupt falls into it."""
+    return 3 * typical_seconds(function, 50)
 
 
 @pytest.mark.parametrize("durability", ["os", "disk"])
@@ -69,9 +65,9 @@ def test_an_interrupted_append_tells_whether_it_was_written(
     """An append that is interrupted has written its records or not, as its note and append_result say."""
     with eventlog.open(tmp_path) as log:
         partition = log.create_topic("t", segment_bytes=4096, index_interval_bytes=512).partitions[0]
-        longest = _typical(lambda: partition.append([b"warm"], [b"k"], durability=durability))
+        longest = _longest_delay(lambda: partition.append([b"warm"], [b"k"], durability=durability))
         expected: list[bytes | None] = [b"warm"] * 50
-        for number in range(ROUNDS if durability == "os" else ROUNDS // 5):
+        for number in interrupter.rounds(ROUNDS if durability == "os" else ROUNDS // 5):
             values = [b"%d" % number] * (1 + number % 3)
             result, interrupt = interrupter.call(
                 lambda values=values: partition.append(values, [b"k"] * len(values), durability=durability), longest
@@ -87,7 +83,6 @@ def test_an_interrupted_append_tells_whether_it_was_written(
                 for note in getattr(interrupt, "__notes__", []):
                     assert ("were not written" in note) == (written is None)
             assert partition.log_end_offset == len(expected)
-        assert interrupter.interrupted > 20  # how many exactly is up to the machine
         assert _read(partition) == expected
         _assert_free(tmp_path, partition)
 
@@ -106,9 +101,9 @@ def test_an_interrupted_append_of_a_producer_can_be_repeated(
             batches = partition.encode(values, stamp=stamp)
             return partition.log.writer.append(batches, None, stamp, is_own=is_own)
 
-        longest = _typical(lambda: partition.append([b"warm"]))
+        longest = _longest_delay(lambda: partition.append([b"warm"]))
         expected += [b"warm"] * 50
-        for number in range(ROUNDS):
+        for number in interrupter.rounds(ROUNDS):
             values = [b"%d" % number] * (1 + number % 3)
             result, patience = None, longest
             while result is None:
@@ -121,7 +116,6 @@ def test_an_interrupted_append_of_a_producer_can_be_repeated(
                 assert again[:2] == result[:2]
             stamp = stamp.after(len(values))
             assert partition.log_end_offset == len(expected)
-        assert interrupter.interrupted > 20
         assert _read(partition) == expected
         _assert_free(tmp_path, partition)
 
@@ -131,10 +125,10 @@ def test_an_interrupted_producer_neither_loses_nor_doubles_a_record(tmp_path: Pa
     with eventlog.open(tmp_path) as log:
         partition = log.create_topic("t", segment_bytes=1 << 16).partitions[0]
         producer = log.producer(batch_size=600, linger_ms=1)
-        longest = _typical(lambda: [producer.send("t", b"warm"), producer.flush()])
+        longest = _longest_delay(lambda: [producer.send("t", b"warm"), producer.flush()])
         accepted: dict[bytes, eventlog.Delivery] = {}
         sent = 50
-        for number in range(ROUNDS):
+        for number in interrupter.rounds(ROUNDS):
             value = b"%d" % number
             key = b"k" if number % 4 == 0 else None
             sent += 1
@@ -145,7 +139,6 @@ def test_an_interrupted_producer_neither_loses_nor_doubles_a_record(tmp_path: Pa
                 interrupter.call(producer.flush, longest)
             if number % 7 == 0 and delivery is not None:
                 interrupter.call(delivery.result, longest)
-        assert interrupter.interrupted > 20
         producer.flush()
         values = _read(partition)
         counts = Counter(values)
@@ -163,13 +156,12 @@ def test_an_interrupted_close_of_a_producer_can_be_repeated(tmp_path: Path, inte
     """A producer whose close was interrupted writes what still waits when it is closed again."""
     with eventlog.open(tmp_path) as log:
         partition = log.create_topic("t").partitions[0]
-        for number in range(150):
+        for number in interrupter.rounds(150):
             producer = log.producer(linger_ms=1000)
             producer.send("t", b"%d" % number)
             interrupter.call(producer.close, 400e-6)
             producer.close()
             assert partition.log_end_offset == number + 1
-        assert interrupter.interrupted > 10
 
 
 @pytest.mark.parametrize("call", ["poll", "poll_batches"])
@@ -188,12 +180,11 @@ def test_an_interrupted_poll_passes_no_record_by(tmp_path: Path, interrupter: In
             batches = consumer.poll_batches()
             return [(batch.partition, offset) for batch in batches for offset in batch.offsets.tolist()]
 
-        for _ in range(4):
+        for _ in interrupter.rounds(4):
             consumer.seek_to_beginning()
             seen = _poll_all(consumer, poll, interrupter)
             for number in range(2):
                 assert [offset for partition, offset in seen if partition == number] == list(range(1200))
-        assert interrupter.interrupted > 20
         assert interrupter.call(lambda: consumer.poll(timeout=0.2), 1e-3)[1] is not None
         partitions[0].append([b"last"])
         assert [record.value for record in consumer.poll(timeout=5)] == [b"last"]
@@ -238,12 +229,11 @@ def test_an_interrupted_administrator_leaves_the_log_usable(tmp_path: Path, inte
             topic.add_partitions(2)
             log.delete_topic("t")
 
-        longest = _typical(change) / 2
-        for _ in range(150):
+        longest = _longest_delay(change) / 2
+        for _ in interrupter.rounds(150):
             interrupter.call(change, longest)
             with contextlib.suppress(eventlog.UnknownTopicError):
                 assert set(_read(log.topic("t").partitions[0])) <= {b"x"}
-        assert interrupter.interrupted > 20
         partition = log.create_topic("t", exist_ok=True).partitions[0]
         partition.append([b"x"])
         _assert_free(tmp_path, partition)
