@@ -140,8 +140,8 @@ def test_a_signal_may_end_the_sleep(page: Path) -> None:
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(InterruptedError, match="the handler ran"):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
             while True:
                 wait([Word(words, 0, 0)], LONG)
     finally:
