@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,11 +54,10 @@ def ownerships(history: History) -> Iterator[Ownership]:
 def double_owners(histories: list[History], interval: int) -> list[str]:
     """Return where two live members had one partition at one time; one that hung for ``interval`` ns is not live.
 
-    Whoever waits for a lock of a stopped process hangs too: no stop of that length counts for any member. Members
-    write down when they came to their next poll too late for another reason: no processor, or a slow disk.
+    A member that polls writes that down often. So one that wrote nothing for so long hung: it was stopped, waited for
+    the lock of one that was, or for a processor, or the disk.
     """
-    stops = [stop for history in histories for stop in history.stops]
-    hangs = {history.name: stops + _hangs(history) for history in histories}
+    hangs = {history.name: _hangs(history, interval) for history in histories}
     found = []
     by_partition: dict[int, list[Ownership]] = {}
     for history in histories:
@@ -68,17 +68,31 @@ def double_owners(histories: list[History], interval: int) -> list[str]:
         for place, before in enumerate(owned):
             for after in owned[place + 1 :]:
                 hung = any(
-                    began + interval * 0.9 <= min(ended, after.start) and after.start <= ended + interval
-                    for began, ended in hangs[before.member]
+                    began + interval * 0.9 <= after.start <= ended + interval for began, ended in hangs[before.member]
                 )
                 if after.start < before.end and not hung:
                     found.append(f"{before} and {after} both have partition {after.partition}")
     return found
 
 
-def _hangs(history: History) -> list[tuple[int, int]]:
-    """Return from when to when, by its own journal, the member came to no new poll."""
-    return [(details[0], details[1]) for _, event, *details in history.events if event == "hung"]
+def _hangs(history: History, interval: int) -> list[tuple[int, int]]:
+    """Return from when to when the member wrote nothing, where that is about the interval or longer."""
+    times = [*(time for time, *_ in history.events), history.ended]
+    return [(before, after) for before, after in pairwise(times) if after - before > interval * 0.9]
+
+
+def positions(events: Iterable[Event]) -> dict[int, int]:
+    """Return the partitions that a member has after these events, and the place in each where it reads on."""
+    held: dict[int, int] = {}
+    for _, event, *details in events:
+        if event == "assigned":
+            held.update(dict(details[0]))
+        elif event in ("revoked", "lost"):
+            for partition in details[0]:
+                held.pop(partition)
+        elif event == "read":
+            held[details[0]] = details[2] + 1
+    return held
 
 
 def stale_reads(histories: Iterable[History]) -> list[str]:

@@ -15,6 +15,7 @@ import attrs
 
 import eventlog
 from eventlog import TopicPartition
+from tests.chaos import checker
 from tests.chaos.checker import History, read_journal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,27 +144,24 @@ class Chaos:
         self._continue_those_due(all_of_them=True)
         if all(member.ended for member in self.members):
             self.start()
-        self._wait_for_no_lag()
         for member in self.members:
             if not member.ended:
+                self._wait_for_no_lag()
                 self.leave(member)
 
     def _wait_for_no_lag(self) -> None:
-        """Until everything is read and committed; a member that reads without committing commits as it leaves."""
+        """Until those that are left have read everything; who reads without committing commits as it leaves."""
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if not self._unread_by_journals():
-                return
+        while time.monotonic() < deadline and self._positions() != self.ends():
             threading.Event().wait(0.05)
 
-    def _unread_by_journals(self) -> bool:
-        reached = dict.fromkeys(range(PARTITIONS), 0)
+    def _positions(self) -> dict[int, int]:
+        """Return where the members that are left read on, by their journals."""
+        positions = {}
         for member in self.members:
-            if member.journal.exists():
-                for _, event, *details in read_journal(member.journal):
-                    if event == "read":
-                        reached[details[0]] = max(reached[details[0]], details[2] + 1)
-        return reached != self.ends()
+            if not member.ended and member.journal.exists():
+                positions.update(checker.positions(read_journal(member.journal)))
+        return positions
 
     def ends(self) -> dict[int, int]:
         """Return each partition's log end offset."""

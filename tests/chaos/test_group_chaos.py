@@ -94,14 +94,17 @@ def test_a_history_that_keeps_its_promises() -> None:
 
 def test_the_checker_sees_two_owners() -> None:
     """Two members have a partition at once: found, unless the first one hung for longer than the interval."""
-    other = history("b", [2, "assigned", [[0, 5]]], ended=6)
-    assert len(checker.double_owners([A, other], 10)) == 1
-    assert checker.double_owners([A._replace(stops=[(-20, 2)]), other], 10) == []
-    assert len(checker.double_owners([A._replace(stops=[(-5, 2)]), other], 10)) == 1
-    assert checker.double_owners([history("a", *A.events, [4, "hung", -20, 2]), other], 10) == []
-    assert len(checker.double_owners([history("a", *A.events, [4, "hung", -5, 2]), other], 10)) == 1
-    late = history("b", *other.events, [4, "hung", -20, 2], ended=6)
-    assert len(checker.double_owners([A, late], 10)) == 1, "the hang of the second one excuses nothing"
+    other = history("b", [12, "assigned", [[0, 5]]], ended=30)
+    polls = [[time, "alive"] for time in range(2, 13)]
+    lost, assigned = [14, "lost", [0]], [1, "assigned", [[0, 0]]]
+    assert len(checker.double_owners([history("a", assigned, *polls, lost), other], 10)) == 1
+    assert checker.double_owners([history("a", assigned, lost), other], 10) == []
+    assert len(checker.double_owners([history("a", assigned, lost), other], 15)) == 1
+    assert checker.double_owners([history("a", assigned, ended=14), other], 10) == [], "killed while it hung"
+    early = history("b", [5, "assigned", [[0, 5]]], ended=30)
+    assert len(checker.double_owners([history("a", assigned, lost), early], 10)) == 1
+    hung = history("b", [1, "started"], *other.events, ended=30)
+    assert len(checker.double_owners([history("a", assigned, *polls, lost), hung], 10)) == 1, "its own hang only"
 
 
 def assigned(chaos: Chaos, number: int) -> int:
