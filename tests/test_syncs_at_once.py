@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 import sys
 import threading
 import time
@@ -14,12 +15,31 @@ import pytest
 
 import eventlog
 from eventlog.errors import StorageError
+from eventlog.files import syncs_at_once
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.syncs_at_once import sync_at_once
 from tests.conftest import RunPython
 
 SECONDS = 60.0
 FDS = [11, 12, 13, 14]
+
+
+class NothingMore:
+    """Sends the helper home that takes it, as if it had waited for long."""
+
+    def help(self) -> None:
+        raise queue.Empty
+
+
+@pytest.fixture(autouse=True)
+def helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Helpers of the test's own, who stay until its end: on one that is about to leave nobody can count."""
+    made = syncs_at_once._Helpers()
+    monkeypatch.setattr(syncs_at_once, "_helpers", made)
+    monkeypatch.setattr(syncs_at_once, "_IDLE_SECONDS", 10 * SECONDS)
+    yield
+    for _ in range(syncs_at_once._MOST_HELPERS):
+        made._rounds.put(NothingMore())
 
 
 def no_failure(fd: int, error: OSError) -> None:
@@ -50,18 +70,23 @@ def test_each_failure_is_told_and_keeps_no_other_file_from_the_device() -> None:
 def test_a_file_whose_helper_came_to_another_end_does_not_count_as_synced() -> None:
     """An error that is none of the file's, such as too little memory, ends a helper: its file is told as failed."""
     everyone = threading.Barrier(len(FDS))
-    me = threading.get_ident()
+    me = threading.current_thread()
+    helpers: list[threading.Thread] = []
     failed = []
 
     def sync(_: int) -> None:
+        if threading.current_thread() is not me:
+            helpers.append(threading.current_thread())
         everyone.wait(SECONDS)
-        if threading.get_ident() != me:
+        if threading.current_thread() is not me:
             raise MemoryError
 
     hook, threading.excepthook = threading.excepthook, lambda _: None
     try:
         sync_at_once(sync, FDS, lambda fd, error: failed.append((fd, error.errno)))
     finally:
+        for helper in helpers:  # they are on their way to the hook
+            helper.join(SECONDS)
         threading.excepthook = hook
     assert len(failed) == len(FDS) - 1
     assert {code for _, code in failed} == {errno.EIO}
@@ -100,7 +125,7 @@ def test_an_interrupt_leaves_no_sync_under_way() -> None:
 
 def test_helpers_end_when_nobody_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that has committed once keeps no threads for it; the next commit gets new ones."""
-    monkeypatch.setattr("eventlog.files.syncs_at_once._IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(syncs_at_once, "_IDLE_SECONDS", 0.001)
     for _ in range(2):
         threads: set[threading.Thread] = set()
         everyone = threading.Barrier(len(FDS))
