@@ -101,6 +101,13 @@ class ForgetfulDisk(FailingFileSystem):
             super().sync(fd)
 
 
+def publish_what_was_written(commit: TransactionCommit) -> None:
+    """Publish a transaction that has failed, in the partitions that it was written to by then."""
+    for append in commit._appends:
+        if append.result is not None:
+            append.publish(durable=False, journal_offset=commit.journal_offset)
+
+
 SIMPLE: Mapping[str, type[Worker]] = {"plain": PlainProducer, "reader": GroupReader}
 TRANSFERS: Mapping[str, type[Worker]] = {"transfer": TransactionalProducer, "reader": GroupReader}
 CHAIN: Mapping[str, type[Worker]] = {"feeder": Feeder, "first": ChainStage, "second": SecondStage}
@@ -131,7 +138,7 @@ def break_log(defect: str) -> None:
         chain_stage._HANGS = 0.2
     if defect == "publishes what failed":
         failing_filesystem._MOST_CALLS = 60
-        TransactionCommit._clear_up = lambda commit: commit._publish(durable=False)  # type: ignore[method-assign]
+        TransactionCommit._clear_up = publish_what_was_written  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

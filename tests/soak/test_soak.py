@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,16 @@ def output_of(process: subprocess.Popen[str]) -> str:
 
 
 def soak(seeds: Sequence[int], seconds: float) -> None:
-    """Run the seeds side by side: each leaves the processors alone most of the time."""
+    """Run the seeds side by side: each leaves the processors alone most of the time.
+
+    No promise is broken, and among all of them every kind of fault has met some worker, and every operation was done.
+    """
     running = [start("-m", "eventlog.testing.soak", "--seconds", seconds, "--seed", seed) for seed in seeds]
     outputs = [output_of(process) for process in running]
     assert [process.returncode for process in running] == [0] * len(seeds)
-    for output in outputs:
-        counts = {name: int(count.replace(",", "")) for name, count in re.findall(r"^  (.+?) +([\d,]+)$", output, re.M)}
-        possible = [kind for kind in KINDS if kind != "power" or not can_mount()]
-        assert {kind: counts.get(kind, 0) for kind in possible if not counts.get(kind)} == {}
-        assert all(counts[name] > SECONDS for name in OPERATIONS)
+    happened = set(re.findall(r"^  (.+?) +[1-9][\d,]*$", "".join(outputs), re.M))
+    possible = {kind for kind in KINDS if kind != "power" or not can_mount()}
+    assert possible.union(OPERATIONS) - happened == set()
 
 
 @pytest.mark.timeout(240 + 3 * SECONDS)
@@ -76,7 +78,25 @@ FOUND = {  # by defect: how the soak of it is run, and what it may find
     "publishes what failed": ("--seconds 6 --faults eio", {"aborted-read", "inconsistent-offsets", "lost-write"}),
 }
 
-BY_CHANCE = {"ignores epochs", "ignores generations", "publishes what failed"}  # only if a fault meets them
+EPISODES = 6  # at most: where processes hardly get to work, or no fault meets them, a defect may not come into play
+
+
+def episodes(defect: str, how: str) -> Iterator[tuple[int, str]]:
+    """Run the soak of a defect again and again, and yield the exit status and the output of each."""
+    while True:
+        process = start(DEFECTIVE, defect, "--patience", 3, *how.split())
+        output = output_of(process)
+        yield process.returncode, output
+
+
+def check_found(kinds: set[str], outcomes: Iterable[tuple[int, str]]) -> None:
+    """One of the first EPISODES reports an anomaly of these kinds: exit status 1, and how to see it again."""
+    for status, output in itertools.islice(outcomes, EPISODES):
+        if kinds & set(re.findall(r"^  ([a-z-]+): ", output, re.M)):
+            assert status == 1
+            assert "replay: python -m eventlog.testing.soak" in output
+            return
+    pytest.fail(f"{EPISODES} episodes have found none of {kinds}")
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +116,13 @@ def outcomes() -> Iterator[dict[str, tuple[int, str]]]:
             process.wait()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("defect", FOUND)
 def test_a_defect_is_found(outcomes: dict[str, tuple[int, str]], defect: str) -> None:
-    """A worker that does not do what it should, or a log without one of its checks, is reported: exit status 1.
-
-    At the latest in the third episode: where processes hardly get to work a defect may not come into play.
-    """
+    """A worker that does not do what it should, or a log without one of its checks, is reported: exit status 1."""
     how, kinds = FOUND[defect]
-    status, output = outcomes[defect]
-    print(output)
-    for _ in range(2):
-        assert status == 1 or defect in BY_CHANCE
-        if kinds & set(re.findall(r"^  ([a-z-]+): ", output, re.M)):
-            break
-        process = start(DEFECTIVE, defect, "--patience", 3, *how.split())
-        output = output_of(process)
-        status = process.returncode
-    assert status == 1
-    assert kinds & set(re.findall(r"^  ([a-z-]+): ", output, re.M))
-    assert "replay: python -m eventlog.testing.soak" in output
+    print(outcomes[defect][1])
+    check_found(kinds, itertools.chain([outcomes[defect]], episodes(defect, how)))
 
 
 def test_without_the_defect_nothing_is_found(outcomes: dict[str, tuple[int, str]]) -> None:
@@ -128,6 +136,4 @@ def test_without_the_defect_nothing_is_found(outcomes: dict[str, tuple[int, str]
 @pytest.mark.skipif(bool(can_mount()) and os.environ.get("CI") != "true", reason="needs root and a loop device")
 def test_a_disk_that_does_not_sync_is_found() -> None:
     """Where syncs do nothing, a power cut takes what was acknowledged as durable, and the soak says so."""
-    process = start(DEFECTIVE, "syncs nothing", "--seconds", 3, "--faults", "power")
-    assert re.search(r"^  (lost-write|unseen): ", output_of(process), re.M)
-    assert process.returncode == 1
+    check_found({"lost-write", "unseen"}, episodes("syncs nothing", "--seconds 3 --faults power --patience 60"))
