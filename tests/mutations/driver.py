@@ -1,12 +1,14 @@
 """Run the proofs of each mutation in a forked child that has the defect: `python -m tests.mutations.driver [NAME ...]`.
 
-One process imports everything, once; a child then costs a fork. One line of JSON for each mutation, as it is known.
+One process imports everything, once, the proofs as well; a child then costs a fork. One line of JSON for each mutation,
+as it is known.
 Without a name all of them, and ``none`` first: the proofs of all, in a process without a defect.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -23,7 +25,8 @@ import eventlog
 from tests.mutations.catalogue import MUTATIONS, Patch
 
 CONTROL = "none"
-_PATIENCE = 100.0  # seconds for one mutation: a proof that waits for ever has not failed in the way it should
+_PATIENCE = 250.0  # seconds for one mutation: a proof that waits for ever has not failed in the way it should
+_OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=short"]
 
 
 class Verdicts:
@@ -57,8 +60,7 @@ def run_proofs(name: str, proofs: list[str]) -> dict[str, Any]:
     patch, verdicts = Patch(), Verdicts()
     if name != CONTROL:
         MUTATIONS[name].apply(patch)
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=short"]
-    status = pytest.main([*options, *proofs], plugins=[verdicts])
+    status = pytest.main([*_OPTIONS, *proofs], plugins=[verdicts])
     return {"name": name, "was_called": patch.was_called, "status": int(status), "reports": verdicts.reports}
 
 
@@ -100,16 +102,26 @@ def _read_until(reader: int, deadline: float) -> bytes:
     return answer
 
 
+def proofs_of(names: list[str]) -> list[str]:
+    """Return the node ids of the tests that must fail for these mutations; of all of them for ``none``."""
+    mutations = MUTATIONS if CONTROL in names else names
+    return sorted({proof for name in mutations for proof in MUTATIONS[name].proofs})
+
+
+def import_proofs(names: list[str]) -> None:
+    """Import these tests, and what pytest needs for them, before the forks: it is most of what a child would do."""
+    with contextlib.redirect_stdout(sys.stderr):
+        pytest.main([*_OPTIONS, "--collect-only", *proofs_of(names)])
+    gc.freeze()  # pytest collects garbage at its end, which need not look at all this again
+
+
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="eventlog-") as directory:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = directory  # what fails here is no example to try again
-        for name in names or [CONTROL, *MUTATIONS]:
-            if name == CONTROL:
-                proofs = sorted({proof for mutation in MUTATIONS.values() for proof in mutation.proofs})
-            else:
-                proofs = list(MUTATIONS[name].proofs)
-            print(json.dumps(in_child(name, proofs)), flush=True)
+        import_proofs(names)
+        for name in names:
+            print(json.dumps(in_child(name, proofs_of([name]))), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or [CONTROL, *MUTATIONS])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +15,52 @@ import pytest
 from tests.mutations.catalogue import MUTATIONS
 from tests.mutations.driver import CONTROL
 
-Results = dict[str, dict[str, Any]]
+Result = dict[str, Any]
+ResultOf = Callable[[str], Result]
 pytestmark = pytest.mark.xdist_group("mutations")  # all share one run
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def results(request: pytest.FixtureRequest) -> Results:
-    """What became of the proofs of each mutation that is selected."""
+def result_of(request: pytest.FixtureRequest) -> Iterator[ResultOf]:
+    """Tell what became of the proofs of a mutation; those that are selected run in this order, each in its own time."""
     names = [item.callspec.params["name"] for item in request.session.items if item.path == request.path]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.mutations.driver", *names], cwd=_ROOT, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    return {result["name"]: result for result in found}
+    command = [sys.executable, "-m", "tests.mutations.driver", *names]
+    found: dict[str, Result] = {}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as driver,
+    ):
+        assert driver.stdout is not None
+
+        def result_of(name: str) -> Result:
+            while name not in found:
+                line = driver.stdout.readline()
+                if not line:
+                    errors.seek(0)
+                    pytest.fail(f"the driver has ended: {errors.read()}")
+                result = json.loads(line)
+                found[result["name"]] = result
+            return found[name]
+
+        try:
+            yield result_of
+        finally:
+            driver.kill()
 
 
 @pytest.mark.parametrize("name", [CONTROL])
-def test_the_proofs_hold_without_a_defect(name: str, results: Results) -> None:
+def test_the_proofs_hold_without_a_defect(name: str, result_of: ResultOf) -> None:
     """Each test that is named as a proof passes on the product as it is, where the mutations run."""
-    result = results[name]
+    result = result_of(name)
     failed = [report for report in result["reports"] if report["outcome"] != "passed"]
     assert result["reports"] and not failed, (failed, result["printed"])
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_each_defect_is_caught(name: str, results: Results) -> None:
+def test_each_defect_is_caught(name: str, result_of: ResultOf) -> None:
     """With the defect, each of its proofs fails: by what it states, and not because the defect itself cannot run."""
-    mutation, result = MUTATIONS[name], results[name]
+    mutation, result = MUTATIONS[name], result_of(name)
     print(mutation.defect, *result["reports"], result["printed"], sep="\n")
     assert result["was_called"], "the product never ran into the defect"
     survived = [proof for proof in mutation.proofs if not _is_caught(proof, result["reports"])]
