@@ -9,7 +9,7 @@ import pytest
 
 import eventlog
 from eventlog import GroupMetadata, TopicPartition
-from tests.transactions.helpers import commit_stopped_before
+from tests.transactions.helpers import commit_stopped_before, wait_for_commits
 
 INPUT = TopicPartition("input", 0)
 
@@ -26,6 +26,7 @@ def test_a_look_at_groups_waits_for_no_commit(
     producer.send_offsets_to_transaction({INPUT: 2}, GroupMetadata("g"))
     (part,) = log.recent_transactions(1)[0].parts
     offsets = TopicPartition(part.topic, part.partition)
+    wait_for_commits(monkeypatch)
     with eventlog.open(log_path) as other, ThreadPoolExecutor(2) as pool, other.consumer(group="g") as consumer:
         with commit_stopped_before("publish", offsets, producer.commit_transaction, monkeypatch):
             assert pool.submit(other.groups).result(30) == ["g"]

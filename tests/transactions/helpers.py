@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import eventlog
 from eventlog import TopicPartition
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.prepared_append import PreparedAppend
 
 PLACES = [TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)]
@@ -140,6 +142,12 @@ def commit_stopped_before(
             yield stopped
         finally:
             stopped.go_on()
+
+
+def wait_for_commits(monkeypatch: Any) -> None:
+    """Let nobody give up who waits for a commit to be over: a machine that stands still has not stopped its process."""
+    patient = partialmethod(PartitionLog.settled_end_offset, patience=300.0)
+    monkeypatch.setattr(PartitionLog, "settled_end_offset", patient)
 
 
 class FailingSync(FileSystem):

@@ -22,6 +22,7 @@ from tests.transactions.helpers import (
     send_everywhere,
     transact,
     values,
+    wait_for_commits,
 )
 
 ENDS_OF_ANOTHER_PROCESS = """
@@ -197,6 +198,7 @@ def test_who_asks_for_committed_offsets_waits_for_a_commit_that_is_under_way(
     producer.send("a", b"1", partition=0)
     producer.send_offsets_to_transaction({tp: 5}, GroupMetadata("g"))
     found: list[OffsetAndMetadata | None] = []
+    wait_for_commits(monkeypatch)
     with commit_stopped_before("publish", PLACES[0], producer.commit_transaction, monkeypatch):
         asking = threading.Thread(target=lambda: found.append(consumer.committed(tp)))
         asking.start()

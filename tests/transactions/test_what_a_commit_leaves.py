@@ -27,6 +27,7 @@ from tests.transactions.helpers import (
     everything,
     send_everywhere,
     transact,
+    wait_for_commits,
 )
 from tests.transactions.ledger import JOURNAL, PARTS, Ledger, reopened, transactions_in
 
@@ -185,6 +186,7 @@ def test_who_asks_for_offsets_waits_until_they_are_committed(
         return is_settled
 
     monkeypatch.setattr(LogWriter, "settle", watched)
+    wait_for_commits(monkeypatch)
     with eventlog.open(log.path) as other:
         consumer = other.consumer(group=GROUP)
         asking = threading.Thread(target=lambda: found.append(consumer.committed(TopicPartition("in", 0))))
