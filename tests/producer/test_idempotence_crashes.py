@@ -18,7 +18,7 @@ import pytest
 import eventlog
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.producer_stamp import ProducerStamp
-from tests.interrupting import Interrupter, interrupts, typical_seconds
+from tests.interrupting import Interrupter, typical_seconds
 
 _IS_ROOT = os.geteuid() == 0 and sys.platform == "linux"
 FIRST = ProducerStamp(41, 0, 0)
@@ -186,13 +186,14 @@ class Sender:
 
 
 @pytest.mark.timeout(300, method="thread")  # the other method would take the alarm signal for itself
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt within a finalizer
-def test_interrupts_and_failures_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_interrupts_and_failures_together(
+    tmp_path: Path, interrupter: Interrupter, caplog: pytest.LogCaptureFixture
+) -> None:
     """Writes fail and calls are interrupted, both at random moments: one copy of each record that was accepted."""
     caplog.set_level(logging.ERROR, logger="eventlog")  # an interrupt within `logging` leaves its locks taken
     logging.getLogger("eventlog").warning("not shown")
     flaky = FlakyFileSystem(random.Random(19700101))
-    with eventlog.EventLog(tmp_path / "log", filesystem=flaky) as log, interrupts(seed=19700101) as interrupter:
+    with eventlog.EventLog(tmp_path / "log", filesystem=flaky) as log:
         partition = log.create_topic("t", segment_bytes=8192, index_interval_bytes=512).partitions[0]
         with log.producer(batch_size=400, linger_ms=1, retry_backoff_ms=0) as producer:
             longest = 3 * typical_seconds(lambda: producer.send("t", b"warm").result(), 50)
