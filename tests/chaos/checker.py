@@ -55,7 +55,7 @@ def double_owners(histories: list[History], interval: int) -> list[str]:
     """Return where two live members had one partition at one time; one that hung for ``interval`` ns is not live.
 
     A member that polls writes that down often. So one that wrote nothing for so long hung: it was stopped, waited for
-    the lock of one that was, or for a processor, or the disk.
+    the lock of one that was, or for a processor, or the disk. What it has from before it loses soon after it goes on.
     """
     hangs = {history.name: _hangs(history, interval) for history in histories}
     found = []
@@ -68,7 +68,9 @@ def double_owners(histories: list[History], interval: int) -> list[str]:
         for place, before in enumerate(owned):
             for after in owned[place + 1 :]:
                 hung = any(
-                    began + interval * 0.9 <= after.start <= ended + interval for began, ended in hangs[before.member]
+                    began + interval * 0.9 <= after.start and one.end <= ended + interval
+                    for one in (before, after)
+                    for began, ended in hangs[one.member]
                 )
                 if after.start < before.end and not hung:
                     found.append(f"{before} and {after} both have partition {after.partition}")
