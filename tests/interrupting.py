@@ -71,16 +71,23 @@ class Interrupter:
 
 @contextlib.contextmanager
 def interrupts(seed: int) -> Iterator[Interrupter]:
-    """Let an interrupter have the alarm signal for as long as the block runs."""
+    """Let an interrupter have the alarm signal for as long as the block runs.
+
+    What other tests left behind is kept from running within a call, where Python would swallow the interrupt: garbage
+    with finalizers, and callbacks of the garbage collector, such as that by which Hypothesis measures it.
+    """
     made = Interrupter(seed)
     gc.collect()
-    gc.freeze()  # what earlier tests left is not finalized within a call, where it would swallow the interrupt
+    gc.freeze()
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
     before = signal.signal(signal.SIGALRM, made.on_alarm)
     try:
         yield made
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.callbacks += callbacks
         gc.unfreeze()
 
 
