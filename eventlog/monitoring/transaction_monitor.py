@@ -92,13 +92,10 @@ class TransactionMonitor:
         return TransactionDescription(known.transactional_id, "Empty", *numbers, alive)
 
     def _commit(self, name: str, since: int, started_ms: int) -> TransactionOutcome | None:
-        """Return the outcome of the transaction that began then: the first of the id from there on, or none of it.
-
-        One that wrote nothing has no outcome.
-        """
+        """Return the outcome of the transaction that began then, if it has one: the first of the id from there on."""
         of_this = (found for _, found in self._journal.outcomes(since) if found.transactional_id == name)
         first = next(of_this, None)
-        return first if first is not None and first.started_ms == started_ms else None
+        return first if first is not None and first.started_ms == started_ms else None  # none: it wrote nothing
 
 
 def _copy(words: Words | None) -> Words | None:

@@ -67,12 +67,11 @@ def double_owners(histories: list[History], interval: int) -> list[str]:
         owned.sort(key=lambda one: one.start)
         for place, before in enumerate(owned):
             for after in owned[place + 1 :]:
-                hung = any(
+                if after.start < before.end and not any(
                     began + interval * 0.9 <= after.start and one.end <= ended + interval
                     for one in (before, after)
                     for began, ended in hangs[one.member]
-                )
-                if after.start < before.end and not hung:
+                ):
                     found.append(f"{before} and {after} both have partition {after.partition}")
     return found
 
