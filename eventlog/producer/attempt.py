@@ -63,8 +63,8 @@ class Attempt:
         """Note that it failed; False when it is not to be tried again."""
         now = time.monotonic()
         if not self._tries:  # the wall clock may have been set meanwhile: it never lengthens the time
-            age = min(max(0.0, policy.now() - self.sent), policy.delivery_timeout)
-            self._deadline = now + policy.delivery_timeout - age
+            age = max(0.0, policy.now() - self.sent)
+            self._deadline = now + max(0.0, policy.delivery_timeout - age)  # exactly `now` when the time is over
         self._tries += 1
         self.error = error
         self.retry_at = min(now + policy.backoff, self._deadline)

@@ -18,6 +18,7 @@ import eventlog
 from eventlog.config import configure
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.producer_stamp import LAST_EPOCH, ProducerStamp
+from eventlog.producer.attempt import Attempt, RetryPolicy
 
 SEGMENT = f"{0:020d}.log"
 NEVER_LINGERED = 10**9  # milliseconds: a record leaves only when its batch is full or somebody asks for it
@@ -650,3 +651,15 @@ def test_the_time_counts_from_the_send(log_path: Path, fs: FaultyFileSystem) -> 
             assert isinstance(old.exception(), eventlog.LogFullError)
             assert fault.left == (1 << 60) - 1
             fault.left = 0
+
+
+@pytest.mark.parametrize("power", [16, 17, 18])
+def test_a_record_whose_time_is_over_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, power: int) -> None:
+    """However the machine's uptime rounds: a little below a power of two, (uptime + 120) - 120 may be more than it."""
+    uptime = 2.0**power - 60 + 3 * 2.0 ** (power - 53)
+    assert (uptime + 120) - 120 > uptime
+    monkeypatch.setattr("time.monotonic", lambda: uptime)
+    attempt = Attempt([], [], None, sent=1_700_000_000)
+    policy = RetryPolicy(retries=1 << 31, backoff=0, delivery_timeout=120, now=lambda: 1_700_000_121)
+    assert not attempt.postpone(eventlog.LogFullError("no space left"), policy)
+    assert attempt.seconds_left() == 0
