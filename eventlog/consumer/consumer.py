@@ -389,11 +389,10 @@ class Consumer:
         return f"<Consumer of {partitions_text(self._fetcher.readers)}{' (closed)' if self._closed else ''}>"
 
     def _single_thread(self) -> Held:
-        if self._closed and not self._thread.is_calling_back:
-            raise ClosedError(_CLOSED, hint=_CLOSED_HINT)
         try:
-            return self._thread.held()
+            if not self._closed or self._thread.is_calling_back:
+                return self._thread.held()
         except ConcurrentAccessError:
-            if self._closed:  # just now: the other thread is in close()
-                raise ClosedError(_CLOSED, hint=_CLOSED_HINT) from None
-            raise
+            if not self._closed:  # or else just now: the other thread is in close()
+                raise
+        raise ClosedError(_CLOSED, hint=_CLOSED_HINT)

@@ -1,8 +1,7 @@
 """Run the proofs of each mutation in a forked child that has the defect: `python -m tests.mutations.driver [NAME ...]`.
 
 One process imports everything, once, the proofs as well; a child then costs a fork. One line of JSON for each mutation,
-as it is known.
-Without a name all of them, and ``none`` first: the proofs of all, in a process without a defect.
+as it is known. Without a name all of them, and ``none`` first: the proofs of all, in a process without a defect.
 """
 
 from __future__ import annotations
