@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
 
-def run(*command: str) -> str:
+def run(*command: str, **variables: str) -> str:
     """Run a program as a user would, and return what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -50,9 +50,10 @@ def test_killed_workers_neither_lose_an_order_nor_bill_it_twice() -> None:
     assert run("examples/exactly_once.py") == "3 workers died, 1000 invoices for 1000 of 1000 orders\n"
 
 
-def test_the_example_tests_pass() -> None:
+def test_the_example_tests_pass(tmp_path: Path) -> None:
     """The tests that show how to test with a log pass themselves."""
-    assert "2 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_with_eventlog.py")
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_with_eventlog.py"]
+    assert "2 passed" in run(*command, TMPDIR=str(tmp_path))
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

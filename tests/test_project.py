@@ -4,11 +4,13 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from getpass import getuser
 from pathlib import Path
 
 import pytest
 
 import eventlog
+from tests.conftest import RunPython
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,6 +21,23 @@ REGISTRY_HOST = re.compile(
     re.IGNORECASE,
 )
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
+
+
+# A run of pytest, while another one puts a file into each old directory that it tidies away.
+TIDIED_BY_TWO = """
+import os, pytest
+
+def add_a_file(event, details):
+    if event == "os.rmdir" and "/garbage-" in str(details[0]):
+        open(f"{details[0]}/.lock", "w").close()
+
+root = f"{os.environ['TMPDIR']}/{os.environ['USER_DIRECTORY']}"
+for number in (0, 9):  # of these the last few are kept
+    os.makedirs(f"{root}/pytest-{number}", mode=0o700)
+sys.addaudithook(add_a_file)
+status = pytest.main(["-q", "-p", "no:cacheprovider", "examples/test_with_eventlog.py"])
+answer([status, os.listdir(root)])
+"""
 
 
 def readme_test_command() -> str:
@@ -59,6 +78,13 @@ def test_readme_test_command_starts_fresh() -> None:
     assert steps[0] == "python3 -m venv .venv"
     assert steps[-1].split()[0] == "pytest"
     assert "\n" not in readme_test_command()
+
+
+def test_runs_that_tidy_at_the_same_time_both_pass(run_python: RunPython, tmp_path: Path) -> None:
+    """A run of pytest whose clearing of old temporary directories meets another's is none the worse for it."""
+    status, left = run_python(TIDIED_BY_TWO, env={"TMPDIR": str(tmp_path), "USER_DIRECTORY": f"pytest-of-{getuser()}"})
+    assert any(name.startswith("garbage-") for name in left), "nothing was in the way"
+    assert status == 0
 
 
 def test_version_is_the_same_everywhere() -> None:

@@ -87,7 +87,8 @@ def in_child(name: str, proofs: list[str]) -> dict[str, Any]:
         output.seek(0)
         printed = output.read().decode(errors="replace")
     found: dict[str, Any] = json.loads(answer) if answer else {"name": name, "was_called": False, "reports": []}
-    return {**found, "seconds": round(time.monotonic() - started, 1), "printed": printed[-3000:]}
+    seconds = round(time.monotonic() - started, 1)
+    return {**found, "has_answered": bool(answer), "seconds": seconds, "printed": printed[-3000:]}
 
 
 def _read_until(reader: int, deadline: float) -> bytes:
@@ -117,6 +118,7 @@ def import_proofs(names: list[str]) -> None:
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="eventlog-") as directory:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = directory  # what fails here is no example to try again
+        os.environ["TMPDIR"] = tempfile.tempdir = directory  # its own: pytest tidies up what it finds there
         import_proofs(names)
         for name in names:
             print(json.dumps(in_child(name, proofs_of([name]))), flush=True)

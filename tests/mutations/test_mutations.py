@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,15 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def result_of(request: pytest.FixtureRequest) -> Iterator[ResultOf]:
+def result_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResultOf]:
     """Tell what became of the proofs of a mutation; those that are selected run in this order, each in its own time."""
     names = [item.callspec.params["name"] for item in request.session.items if item.path == request.path]
     command = [sys.executable, "-m", "tests.mutations.driver", *names]
+    env = {**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("mutations"))}  # what is left when it is killed
     found: dict[str, Result] = {}
     with (
         tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as driver,
+        subprocess.Popen(command, cwd=_ROOT, env=env, stdout=subprocess.PIPE, stderr=errors, text=True) as driver,
     ):
         assert driver.stdout is not None
 
@@ -62,6 +64,7 @@ def test_each_defect_is_caught(name: str, result_of: ResultOf) -> None:
     """With the defect, each of its proofs fails: by what it states, and not because the defect itself cannot run."""
     mutation, result = MUTATIONS[name], result_of(name)
     print(mutation.defect, *result["reports"], result["printed"], sep="\n")
+    assert result["has_answered"], "the run of the proofs broke off, or took too long"
     assert result["was_called"], "the product never ran into the defect"
     survived = [proof for proof in mutation.proofs if not _is_caught(proof, result["reports"])]
     assert not survived, f"{mutation.defect} Not caught by {survived}"
