@@ -25,6 +25,8 @@ settings.load_profile("eventlog")
 # What a shell runs in its background inherits an ignored SIGINT, and so would all programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever started us may have ignored SIGCHLD, which is inherited: the exit status of a child would be lost.
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 RunPython = Callable[..., Any]
 

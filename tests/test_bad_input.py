@@ -9,7 +9,8 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +189,15 @@ def attempt(call):
 
 
 @pytest.fixture
-def reachable(tmp_path: Path) -> Path:
-    """A directory that another user can get to."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.owner() == tmp_path.owner() and path != Path("/tmp"):
-            path.chmod(path.stat().st_mode | 0o055)
-    return tmp_path
+def reachable() -> Iterator[Path]:
+    """A directory that another user can get to, and into what is made there: pytest's own are private."""
+    before = os.umask(0o022)
+    try:
+        with tempfile.TemporaryDirectory(prefix="eventlog-", dir="/tmp") as directory:
+            os.chmod(directory, 0o755)
+            yield Path(directory)
+    finally:
+        os.umask(before)
 
 
 REFUSED = ["ReadOnlyLogError", True]

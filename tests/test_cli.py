@@ -181,7 +181,7 @@ def test_a_person_sees_a_progress_bar(log_path: Path) -> None:
     """With a terminal as standard error, and a file whose size is known, the progress is shown there."""
     watcher, terminal = pty.openpty()
     command = [sys.executable, "-m", "eventlog", "produce", str(log_path), "t", str(APACHE)]
-    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "80"}
+    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "80", "PYTHONUTF8": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=terminal) as child:
         os.close(terminal)
         shown = b""

@@ -53,7 +53,7 @@ def test_killed_workers_neither_lose_an_order_nor_bill_it_twice() -> None:
 def test_the_example_tests_pass(tmp_path: Path) -> None:
     """The tests that show how to test with a log pass themselves."""
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_with_eventlog.py"]
-    assert "2 passed" in run(*command, TMPDIR=str(tmp_path))
+    assert "2 passed" in run(*command, PYTEST_DEBUG_TEMPROOT=str(tmp_path))
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

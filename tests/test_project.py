@@ -4,7 +4,6 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from getpass import getuser
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def add_a_file(event, details):
     if event == "os.rmdir" and "/garbage-" in str(details[0]):
         open(f"{details[0]}/.lock", "w").close()
 
-root = f"{os.environ['TMPDIR']}/{os.environ['USER_DIRECTORY']}"
+root = f"{os.environ['PYTEST_DEBUG_TEMPROOT']}/pytest-of-{os.environ['LOGNAME']}"
 for number in (0, 9):  # of these the last few are kept
     os.makedirs(f"{root}/pytest-{number}", mode=0o700)
 sys.addaudithook(add_a_file)
@@ -41,7 +40,7 @@ answer([status, os.listdir(root)])
 
 
 def readme_test_command() -> str:
-    section = re.search(r"^## Test it\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text(), re.M | re.S)
+    section = re.search(r"^## Test it\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     assert section, "README.md has no section '## Test it'"
     block = re.search(r"^```sh\n(.*?)^```", section[1], re.M | re.S)
     assert block, "'## Test it' has no sh block"
@@ -82,20 +81,20 @@ def test_readme_test_command_starts_fresh() -> None:
 
 def test_runs_that_tidy_at_the_same_time_both_pass(run_python: RunPython, tmp_path: Path) -> None:
     """A run of pytest whose clearing of old temporary directories meets another's is none the worse for it."""
-    status, left = run_python(TIDIED_BY_TWO, env={"TMPDIR": str(tmp_path), "USER_DIRECTORY": f"pytest-of-{getuser()}"})
+    status, left = run_python(TIDIED_BY_TWO, env={"PYTEST_DEBUG_TEMPROOT": str(tmp_path), "LOGNAME": "ada"})
     assert any(name.startswith("garbage-") for name in left), "nothing was in the way"
     assert status == 0
 
 
 def test_version_is_the_same_everywhere() -> None:
     """The version that the package reports is the one it is published under."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert eventlog.__version__ == project["version"]
 
 
 def test_changelog_has_an_unreleased_section() -> None:
     """A change always has a place in the changelog."""
-    assert re.search(r"^## \[Unreleased\]$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert re.search(r"^## \[Unreleased\]$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -118,7 +118,7 @@ def import_proofs(names: list[str]) -> None:
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="eventlog-") as directory:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = directory  # what fails here is no example to try again
-        os.environ["TMPDIR"] = tempfile.tempdir = directory  # its own: pytest tidies up what it finds there
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = directory  # its own: pytest tidies up what others have left
         import_proofs(names)
         for name in names:
             print(json.dumps(in_child(name, proofs_of([name]))), flush=True)

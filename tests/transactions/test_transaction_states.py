@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -337,13 +336,14 @@ def test_a_forked_child_has_no_part_in_it(log: eventlog.EventLog, producer: even
     pid = os.fork()
     if pid == 0:
         refused = 0
-        for call in CALLS.values():
-            with contextlib.suppress(eventlog.ClosedError):
-                call(producer)
-                os._exit(99)
-            refused += 1
-        producer.close()
-        os._exit(refused)
+        try:
+            for call in CALLS.values():
+                with pytest.raises(eventlog.ClosedError):
+                    call(producer)
+                refused += 1
+            producer.close()
+        finally:
+            os._exit(refused)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == len(CALLS)
     producer.send("b", b"2")
     producer.commit_transaction()
@@ -355,9 +355,13 @@ def test_a_forked_child_may_have_one_of_its_own(log: eventlog.EventLog, producer
     brought_to(producer, "open")
     pid = os.fork()
     if pid == 0:
-        with log.producer(transactional_id="t") as own:
-            transact(own, b"child")
-        os._exit(0)
+        status = 1
+        try:
+            with log.producer(transactional_id="t") as own:
+                transact(own, b"child")
+            status = 0
+        finally:
+            os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     with pytest.raises(eventlog.ProducerFencedError):
         producer.commit_transaction()
