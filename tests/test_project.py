@@ -22,6 +22,17 @@ REGISTRY_HOST = re.compile(
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
 
 
+GROUPED = """
+import os, pathlib, pytest
+
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("number", range(10))
+def test_says_where_it_runs(number):
+    place = pathlib.Path(__file__).with_name(str(number))
+    place.mkdir()
+    (place / os.environ["PYTEST_XDIST_WORKER"]).touch()
+"""
+
 # A run of pytest, while another one puts a file into each old directory that it tidies away.
 TIDIED_BY_TWO = """
 import os, pytest
@@ -84,6 +95,18 @@ def test_runs_that_tidy_at_the_same_time_both_pass(run_python: RunPython, tmp_pa
     status, left = run_python(TIDIED_BY_TWO, env={"PYTEST_DEBUG_TEMPROOT": str(tmp_path), "LOGNAME": "ada"})
     assert any(name.startswith("garbage-") for name in left), "nothing was in the way"
     assert status == 0
+
+
+def test_a_group_of_tests_stays_together(run_python: RunPython, tmp_path: Path) -> None:
+    """Tests that share an `xdist_group` run in one worker, so that they share a fixture: versions of pytest-xdist and
+    pytest that do not fit each other scatter them, and say nothing.
+    """
+    (tmp_path / "test_grouped.py").write_text(GROUPED, encoding="utf-8")
+    command = ["-q", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider", tmp_path]
+    script = "import pytest; answer(pytest.main(ARGS))"
+    assert run_python(script, *command, env={"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}) == 0
+    workers = [path.name for path in tmp_path.glob("*/gw*")]
+    assert len(workers) == 10 and len(set(workers)) == 1, workers
 
 
 def test_version_is_the_same_everywhere() -> None:
