@@ -19,6 +19,7 @@ import pytest
 
 import eventlog
 from eventlog import TopicPartition
+from tests.forking import fork
 
 ROOT = Path(__file__).resolve().parents[1]
 EACH = 1200  # records a writer sends
@@ -304,22 +305,6 @@ answer("done")
 
 
 # --- fork ---
-
-
-def fork(in_child: Callable[[], None]) -> int:
-    """Fork; the child runs the function and exits with 0, or with 1 and a message. Returns its exit status."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            signal.alarm(60)  # a deadlock ends the child
-            in_child()
-            status = 0
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def values(log: eventlog.EventLog, topic: str = "t") -> list[bytes | None]:

@@ -21,7 +21,7 @@ REGISTRY_HOST = re.compile(
 )
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
 
-
+# Tests of one group, each of which notes the worker that it runs in.
 GROUPED = """
 import os, pathlib, pytest
 

@@ -19,6 +19,7 @@ from eventlog.config import configure
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.producer_stamp import LAST_EPOCH, ProducerStamp
 from eventlog.producer.attempt import Attempt, RetryPolicy
+from tests.forking import fork
 
 SEGMENT = f"{0:020d}.log"
 NEVER_LINGERED = 10**9  # milliseconds: a record leaves only when its batch is full or somebody asks for it
@@ -187,15 +188,7 @@ def test_a_forked_child_is_another_producer(log: eventlog.EventLog) -> None:
     log.create_topic("t")
     with log.producer(linger_ms=NEVER_LINGERED) as producer:
         producer.send("t", b"parent").result()
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                producer.send("t", b"child").result()
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert fork(lambda: producer.send("t", b"child").result()) == 0
         producer.send("t", b"parent").result()
     batches = log.topic("t").partitions[0].read(0)
     assert [(batch.values(), batch.base_sequence) for batch in batches] == [

@@ -18,6 +18,7 @@ import pytest
 import eventlog
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.producer_stamp import ProducerStamp
+from tests.forking import fork
 from tests.interrupting import Interrupter, typical_seconds
 
 _IS_ROOT = os.geteuid() == 0 and sys.platform == "linux"
@@ -82,15 +83,7 @@ def killed_at(path: Path, step: int) -> bool:
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            write_all(path, StoppingFileSystem(step, kill))
-            status = 0
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = fork(lambda: write_all(path, StoppingFileSystem(step, kill)))
     assert status in (0, -signal.SIGKILL)
     return status != 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from eventlog.format.filenames import producer_snapshot_offset
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
 from eventlog.storage.producer_sequences import ProducerSequences
+from tests.forking import fork
 
 RunPython = Callable[..., Any]
 FIRST = ProducerStamp(41, 0, 0)
@@ -379,33 +380,15 @@ def test_segments_of_long_ago_are_not_read(log_path: Path) -> None:
 # --- forks ---
 
 
-@pytest.fixture
-def forked(log: eventlog.EventLog) -> Iterator[Callable[[Callable[[], None]], int]]:
-    def run(work: Callable[[], None]) -> int:
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                work()
-                status = 0
-            finally:
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    yield run
-
-
-def test_a_forked_child_reads_what_its_parent_wrote(
-    partition: eventlog.Partition, forked: Callable[[Callable[[], None]], int]
-) -> None:
+def test_a_forked_child_reads_what_its_parent_wrote(partition: eventlog.Partition) -> None:
     """Parent and child pass on the same producer's batches: what the other one wrote is known to each."""
     write(partition, FIRST, [b"a"])
 
-    def work() -> None:
+    def in_child() -> None:
         assert write(partition, FIRST, [b"a"]).base_offset == 0
         assert write(partition, FIRST.after(1), [b"b"]).base_offset == 1
 
-    assert forked(work) == 0
+    assert fork(in_child) == 0
     assert write(partition, FIRST.after(1), [b"b"]).base_offset == 1
     assert write(partition, FIRST.after(2), [b"c"]).base_offset == 2
     assert values_of(partition) == [b"a", b"b", b"c"]

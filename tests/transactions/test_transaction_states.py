@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import eventlog
 from eventlog import IllegalStateError, TopicPartition
 from eventlog.clock import ManualClock
 from eventlog.model import GroupMetadata
+from tests.forking import fork
 from tests.transactions.helpers import create_topics, everything, send_everywhere, transact, values
 
 Call = Callable[[eventlog.Producer], object]
@@ -333,18 +333,14 @@ def test_a_forked_child_has_no_part_in_it(log: eventlog.EventLog, producer: even
     """In a forked child the producer raises ClosedError, and the child's end neither commits nor aborts anything."""
     brought_to(producer, "open")
     producer.send("b", b"1")
-    pid = os.fork()
-    if pid == 0:
-        refused = 0
-        try:
-            for call in CALLS.values():
-                with pytest.raises(eventlog.ClosedError):
-                    call(producer)
-                refused += 1
-            producer.close()
-        finally:
-            os._exit(refused)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == len(CALLS)
+
+    def in_child() -> None:
+        for call in CALLS.values():
+            with pytest.raises(eventlog.ClosedError):
+                call(producer)
+        producer.close()
+
+    assert fork(in_child) == 0
     producer.send("b", b"2")
     producer.commit_transaction()
     assert values(log, "b") == [b"1", b"2"]
@@ -353,16 +349,12 @@ def test_a_forked_child_has_no_part_in_it(log: eventlog.EventLog, producer: even
 def test_a_forked_child_may_have_one_of_its_own(log: eventlog.EventLog, producer: eventlog.Producer) -> None:
     """A child that makes a producer of the same id fences its parent's."""
     brought_to(producer, "open")
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            with log.producer(transactional_id="t") as own:
-                transact(own, b"child")
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def in_child() -> None:
+        with log.producer(transactional_id="t") as own:
+            transact(own, b"child")
+
+    assert fork(in_child) == 0
     with pytest.raises(eventlog.ProducerFencedError):
         producer.commit_transaction()
     assert all(found == [b"child"] for found in everything(log).values())
