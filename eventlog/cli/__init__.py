@@ -5,6 +5,7 @@ One file a command; `main` is what the installed program ``eventlog`` and ``pyth
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
@@ -15,5 +16,7 @@ def main() -> None:
     except ImportError:
         sys.exit("eventlog: the command line needs click: pip install 'eventlog[cli]'")
     from eventlog.cli.commands import commands
+    from eventlog.cli.terminal import VisibleLog
 
+    logging.lastResort = VisibleLog(logging.WARNING)
     commands(prog_name="eventlog")

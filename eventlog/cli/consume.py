@@ -14,6 +14,7 @@ import click
 from eventlog.cli.consume_group import GroupReading, Places
 from eventlog.cli.group import open_existing
 from eventlog.cli.record_format import printer
+from eventlog.cli.terminal import is_shown
 from eventlog.consumer.consumer import Consumer
 from eventlog.errors import OffsetOutOfRangeError, UnknownPartitionError
 from eventlog.event_log import EventLog
@@ -57,9 +58,10 @@ def consume(
     """Print the records of TOPIC to standard output.
 
     Each partition's records come in order. Without --follow, what is there when the command starts is printed.
+    A pipe or a file gets the records byte for byte; on a terminal, control characters are escaped.
     """
     places = _start(start)
-    to_bytes = printer(form)
+    to_bytes = printer(form, shown=is_shown())
     out = sys.stdout.buffer
     if group is not None and partition is not None:
         raise click.UsageError("--group and --partition exclude each other: the group shares out the partitions")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import click
-
+from eventlog.cli.terminal import tell
 from eventlog.consumer.consumer import Consumer
 from eventlog.consumer.rebalance_listener import RebalanceListener
 from eventlog.errors import FencedMemberError
@@ -71,7 +70,7 @@ class GroupReading:
         try:
             self._consumer.commit(dict(offsets))
         except FencedMemberError:
-            click.echo("the group went on without this consumer: what it printed last will be printed again", err=True)
+            tell("the group went on without this consumer: what it printed last will be printed again")
 
     def _is_done(self) -> bool:
         """Tell whether everything has been read that is, or may still become, this member's."""

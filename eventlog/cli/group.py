@@ -10,6 +10,7 @@ import click
 
 import eventlog
 from eventlog.cli.messages import message
+from eventlog.cli.terminal import visible
 from eventlog.errors import EventLogError, NotALogError
 from eventlog.event_log import EventLog
 from eventlog.format.filenames import LOG_META
@@ -28,7 +29,11 @@ class QuietGroup(click.Group):
             sys.stdout.flush()
             return result
         except EventLogError as error:
-            raise click.ClickException(message(error)) from error
+            raise click.ClickException(visible(message(error))) from error
+        except click.UsageError as error:
+            raise click.UsageError(visible(error.format_message()), error.ctx) from error
+        except click.ClickException as error:
+            raise click.ClickException(visible(error.format_message())) from error
         except BrokenPipeError:
             _drop_output()
             raise click.exceptions.Exit(_PIPE_CLOSED) from None
@@ -37,7 +42,7 @@ class QuietGroup(click.Group):
                 sys.stdout.flush()
             except OSError:  # standard output itself: a full disk, say
                 _drop_output()
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(visible(str(error))) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from eventlog.cli.group import open_existing
-from eventlog.cli.table import print_table, text
+from eventlog.cli.table import print_table, text_of
+from eventlog.cli.terminal import say, tell
 from eventlog.coordination.group_state import by_topic
 from eventlog.errors import UnknownGroupError
 from eventlog.event_log import EventLog
@@ -35,7 +36,7 @@ def groups(directory: str, form: str) -> None:
         found = _described(log)
     if form == "json":
         for one in found:
-            click.echo(json.dumps(_summary(one)))
+            say(json.dumps(_summary(one)))
         return
     rows = [
         [one.group, one.state, *map(str, (_living(one), len(one.partitions), one.total_lag, one.records_lag_max))]
@@ -54,12 +55,12 @@ def group(directory: str, name: str, form: str, delete: bool) -> None:
     if delete:
         with open_existing(directory) as log:
             log.delete_group(name)
-        click.echo(f"the group {name} is deleted", err=True)
+        tell(f"the group {name} is deleted")
         return
     with open_existing(directory, readonly=True) as log:
         found = log.group(name)
     if form == "json":
-        click.echo(json.dumps(_summary(found) | _details(found)))
+        say(json.dumps(_summary(found) | _details(found)))
     else:
         _print_group(found)
 
@@ -118,23 +119,23 @@ def _living(found: GroupDescription) -> int:
 
 
 def _print_group(found: GroupDescription) -> None:
-    click.echo(f"group       {found.group}")
-    click.echo(f"state       {found.state}")
-    click.echo(f"generation  {found.generation}")
-    click.echo(f"assignor    {found.assignor or '-'}")
-    click.echo(f"lag         {found.total_lag}, {found.records_lag_max} at most in one partition")
-    click.echo()
+    say(f"group       {found.group}")
+    say(f"state       {found.state}")
+    say(f"generation  {found.generation}")
+    say(f"assignor    {found.assignor or '-'}")
+    say(f"lag         {found.total_lag}, {found.records_lag_max} at most in one partition")
+    say()
     members = [
         [
-            member.member_id, member.client_id or "-", member.host or "-", text(member.pid),
+            member.member_id, member.client_id or "-", member.host or "-", text_of(member.pid),
             "yes" if member.is_alive else "no", _seconds(member.last_poll_ms_ago), _partitions(member),
         ]
         for member in found.members
     ]  # fmt: skip
     print_table(["member", "client", "host", "process", "alive", "last-poll-s", "assignment"], members)
-    click.echo()
+    say()
     lags = [
-        [one.topic, *map(text, (one.partition, one.current_offset, one.log_end_offset, one.lag, one.member_id))]
+        [one.topic, *map(text_of, (one.partition, one.current_offset, one.log_end_offset, one.lag, one.member_id))]
         for one in found.partitions
     ]
     print_table(["topic", "partition", "current-offset", "log-end-offset", "lag", "member"], lags)

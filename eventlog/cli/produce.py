@@ -14,6 +14,7 @@ import click
 import eventlog
 from eventlog.cli.lines import KeyOf, key_by_field, key_by_json, key_by_regex, read_lines
 from eventlog.cli.messages import message
+from eventlog.cli.terminal import tell
 from eventlog.errors import EventLogError, RecordTooLargeError, TopicExistsError
 from eventlog.event_log import EventLog
 from eventlog.topics.topic import Topic
@@ -45,7 +46,7 @@ def produce(
     with eventlog.open(directory) as log, _progress(file) as advance:
         target = _topic(log, topic, partitions)
         records, size = _copy(log, target, file, key_of, advance)
-    click.echo(f"{records} records, {size} bytes written to {topic}", err=True)
+    tell(f"{records} records, {size} bytes written to {topic}")
 
 
 def _key_function(regex: str | None, field: int | None, json_field: str | None) -> KeyOf | None:

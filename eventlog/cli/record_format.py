@@ -1,4 +1,7 @@
-"""How a record is printed: as text, as JSON, or by a template like kcat's."""
+"""How a record is printed: as text, as JSON, or by a template like kcat's.
+
+Byte for byte, or, where a terminal shows it, with its control characters escaped (``terminal.py``).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 import click
 
+from eventlog.cli.terminal import visible_bytes, visible_json
 from eventlog.model import Record
 
 Printer = Callable[[Record], bytes]
@@ -19,18 +23,26 @@ _TOKEN = re.compile(rb"%(.)|\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 
 
-def printer(text: str) -> Printer:
-    """Return the function that prints a record in this format. Raises BadParameter when there is none."""
+def printer(text: str, *, shown: bool = False) -> Printer:
+    """Return the function that prints a record in this format. Raises BadParameter when there is none.
+
+    ``shown`` says that a terminal shows what is printed.
+    """
     if text in _NAMED:
-        return _NAMED[text]
+        to_bytes, to_visible_bytes = _NAMED[text]
+        return to_visible_bytes if shown else to_bytes
     if "%" not in text and "\\" not in text:
         raise click.BadParameter(f"{text!r} is neither text, json nor a template with % in it", param_hint="--format")
-    return template(text)
+    return template(text, shown=shown)
 
 
 def as_text(record: Record) -> bytes:
     """Return the value and a line feed: what `eventlog produce` was given."""
     return (record.value or b"") + b"\n"
+
+
+def _text_shown(record: Record) -> bytes:
+    return visible_bytes(record.value or b"") + b"\n"
 
 
 def as_json(record: Record) -> bytes:
@@ -50,7 +62,11 @@ def as_json(record: Record) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
 
-def template(text: str) -> Printer:
+def _json_shown(record: Record) -> bytes:
+    return visible_json(as_json(record).decode().removesuffix("\n")).encode() + b"\n"
+
+
+def template(text: str, *, shown: bool = False) -> Printer:
     r"""Return a printer for a template; nothing is added, so it usually ends with ``\n``.
 
     >>> template(r"%o %k=%s\n")(Record("t", 0, 7, 0, 0, b"k", b"v"))
@@ -59,12 +75,17 @@ def template(text: str) -> Printer:
     pieces: list[bytes | Printer] = []
     at, raw = 0, text.encode()
     for match in _TOKEN.finditer(raw):
-        pieces += [raw[at : match.start()], _piece(match)]
+        piece = _piece(match)
+        pieces += [raw[at : match.start()], _shown(piece) if shown and not isinstance(piece, bytes) else piece]
         at = match.end()
     pieces.append(raw[at:])
     if raw[at:].endswith((b"%", b"\\")):
         raise click.BadParameter("the template ends in the middle of a token", param_hint="--format")
     return lambda record: b"".join(piece if isinstance(piece, bytes) else piece(record) for piece in pieces)
+
+
+def _shown(piece: Printer) -> Printer:
+    return lambda record: visible_bytes(piece(record))
 
 
 def _piece(match: re.Match[bytes]) -> bytes | Printer:
@@ -106,7 +127,7 @@ def _headers(record: Record) -> bytes:
     return b",".join(name.encode() + b"=" + (b"" if value is None else value) for name, value in record.headers)
 
 
-_NAMED: dict[str, Printer] = {"text": as_text, "json": as_json}
+_NAMED: dict[str, tuple[Printer, Printer]] = {"text": (as_text, _text_shown), "json": (as_json, _json_shown)}
 _TOKENS: dict[bytes, Printer] = {
     b"t": lambda record: record.topic.encode(),
     b"p": lambda record: b"%d" % record.partition,

@@ -1,16 +1,16 @@
-"""Aligned columns: for people, and for scripts that split each row at white space."""
+"""Aligned columns: for people, and for scripts that split each row at white space, which no cell holds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
+from eventlog.cli.terminal import cell, say
 
 
-def text(value: int | str | None) -> str:
+def text_of(value: int | str | None) -> str:
     """Return a cell; ``-`` stands for what is not known.
 
-    >>> text(None), text(0)
+    >>> text_of(None), text_of(0)
     ('-', '0')
     """
     return "-" if value is None else str(value)
@@ -18,15 +18,16 @@ def text(value: int | str | None) -> str:
 
 def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns, numbers to the right."""
+    rows = [list(map(cell, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
     numeric = [all(_is_number(row[place]) for row in rows) for place in range(len(heading))]
     for row in [heading, *rows]:
         cells = [
-            f"{cell:>{width}}" if right else f"{cell:{width}}"
-            for cell, width, right in zip(row, widths, numeric, strict=True)
+            f"{text:>{width}}" if right else f"{text:{width}}"
+            for text, width, right in zip(row, widths, numeric, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
-def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.replace(".", "", 1).isdigit()
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(".", "", 1).isdigit()

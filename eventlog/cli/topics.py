@@ -9,6 +9,7 @@ import click
 
 from eventlog.cli.group import open_existing
 from eventlog.cli.messages import topic_trouble
+from eventlog.cli.terminal import say, tell
 from eventlog.errors import EventLogError
 from eventlog.event_log import EventLog
 from eventlog.topics.topic import Topic
@@ -24,11 +25,11 @@ def topics(directory: str, as_json: bool, internal: bool) -> None:
         rows, troubles = _describe_all(log, log.topics(include_internal=internal))
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row))
+            say(json.dumps(row))
     else:
         _print_table(rows)
     for name, trouble in troubles.items():
-        click.echo(f"{name}: {trouble}", err=True)
+        tell(f"{name}: {trouble}")
     if troubles:
         raise click.ClickException(f"{len(troubles)} of {len(rows) + len(troubles)} topics cannot be read; see above")
 
@@ -49,9 +50,9 @@ def _describe_all(log: EventLog, names: list[str]) -> tuple[list[dict[str, Any]]
 def _print_table(rows: list[dict[str, Any]]) -> None:
     width = max([len(row["topic"]) for row in rows], default=0) + 2
     width = max(width, len("topic") + 2)
-    click.echo(f"{'topic':{width}}{'partitions':>10}  {'records':>14}  {'bytes':>16}")
+    say(f"{'topic':{width}}{'partitions':>10}  {'records':>14}  {'bytes':>16}")
     for row in rows:
-        click.echo(f"{row['topic']:{width}}{row['partitions']:>10}  {row['records']:>14}  {row['bytes']:>16}")
+        say(f"{row['topic']:{width}}{row['partitions']:>10}  {row['records']:>14}  {row['bytes']:>16}")
 
 
 def _describe(topic: Topic) -> dict[str, Any]:

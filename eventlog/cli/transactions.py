@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from eventlog.cli.group import open_existing
-from eventlog.cli.table import print_table, text
+from eventlog.cli.table import print_table, text_of
+from eventlog.cli.terminal import say
 from eventlog.coordination.group_state import by_topic
 from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.model import TopicPartition
@@ -32,13 +33,13 @@ def transactions(directory: str, limit: int, pending: bool, form: str) -> None:
         described, recent = log.transactions(), log.recent_transactions(limit)
     found = [one for one in described if one.is_pending or not pending]
     if form == "json":
-        click.echo(json.dumps({"transactional_ids": list(map(_id, found)), "recent": list(map(_recent, recent))}))
+        say(json.dumps({"transactional_ids": list(map(_id, found)), "recent": list(map(_recent, recent))}))
         return
     print_table(
         ["transactional-id", "state", "producer-id", "epoch", "process", "alive", "started", "timeout-s"],
         list(map(_id_row, found)),
     )
-    click.echo()
+    say()
     print_table(
         ["ended", "outcome", "transactional-id", "producer-id", "epoch", "seconds", "records", "partitions"],
         list(map(_recent_row, recent)),
@@ -89,8 +90,8 @@ def _recent(found: TransactionOutcome) -> dict[str, Any]:
 
 def _id_row(found: TransactionDescription) -> list[str]:
     return [
-        found.transactional_id, found.state, text(_known(found.producer_id)), text(_known(found.producer_epoch)),
-        text(found.pid), "yes" if found.is_alive else "no", _time(found.started_ms),
+        found.transactional_id, found.state, text_of(_known(found.producer_id)), text_of(_known(found.producer_epoch)),
+        text_of(found.pid), "yes" if found.is_alive else "no", _time(found.started_ms),
         "-" if found.timeout_ms is None else f"{found.timeout_ms / 1000:g}",
     ]  # fmt: skip
 
@@ -98,8 +99,8 @@ def _id_row(found: TransactionDescription) -> list[str]:
 def _recent_row(found: TransactionOutcome) -> list[str]:
     records = sum(part.end_offset - part.base_offset for part in found.parts)
     return [
-        _time(found.ended_ms), _outcome(found), found.transactional_id or "-", text(_known(found.producer_id)),
-        text(_known(found.epoch)), f"{(found.ended_ms - found.started_ms) / 1000:.3f}", str(records),
+        _time(found.ended_ms), _outcome(found), found.transactional_id or "-", text_of(_known(found.producer_id)),
+        text_of(_known(found.epoch)), f"{(found.ended_ms - found.started_ms) / 1000:.3f}", str(records),
         _partitions(TopicPartition(part.topic, part.partition) for part in found.parts),
     ]  # fmt: skip
 

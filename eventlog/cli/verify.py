@@ -10,6 +10,7 @@ import click
 
 from eventlog.cli.group import open_existing
 from eventlog.cli.messages import message, topic_trouble
+from eventlog.cli.terminal import say
 from eventlog.errors import EventLogError
 from eventlog.event_log import EventLog
 from eventlog.monitoring.transaction_verification import TransactionsReport
@@ -36,7 +37,7 @@ def verify(directory: str) -> None:
         findings += _print_transactions(report)
     if findings:
         raise click.ClickException(f"{findings} {'finding' if findings == 1 else 'findings'}; see above")
-    click.echo("nothing is damaged")
+    say("nothing is damaged")
 
 
 def _verify_topic(log: EventLog, name: str) -> int:
@@ -65,12 +66,12 @@ def _verify_partition(partition: Partition) -> int:
     ranges = dict.fromkeys([*recovery.damaged, *report.damaged])
     missing = [problem for problem in report.problems if _is_missing(problem)]
     findings = [*_damage(ranges), *(problem for problem in report.problems if problem not in missing)]
-    click.echo(
+    say(
         f"{name}: {report.segments} segments, {report.batches} batches, {report.records} records,"
         f" {report.bytes} bytes: {'damaged' if findings else 'good'}"
     )
     for note in [*_notes(recovery), *map(_note_of_missing, missing)]:
-        click.echo(f"  note: {note}")
+        say(f"  note: {note}")
     return _print_findings("", findings)
 
 
@@ -78,9 +79,9 @@ def _print_transactions(report: TransactionsReport) -> int:
     """Print what was found in the journal, if there is anything to tell."""
     if report.outcomes or report.problems or report.notes:
         state = "good" if report.ok else "damaged"
-        click.echo(f"transactions: {report.outcomes} outcomes, {report.committed} committed: {state}")
+        say(f"transactions: {report.outcomes} outcomes, {report.committed} committed: {state}")
     for note in report.notes:
-        click.echo(f"  note: {note}")
+        say(f"  note: {note}")
     return _print_findings("", list(report.problems))
 
 
@@ -116,7 +117,7 @@ def _notes(recovery: RecoveryReport) -> Iterator[str]:
 
 def _print_findings(name: str, findings: list[str]) -> int:
     if name:
-        click.echo(f"{name}: damaged")
+        say(f"{name}: damaged")
     for finding in findings:
-        click.echo(f"  {finding}")
+        say(f"  {finding}")
     return len(findings)
