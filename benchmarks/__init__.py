@@ -10,6 +10,7 @@ workloads to pytest-benchmark. From the bottom up:
     contest.py        what a contest, a contestant and a goal are
     contests.py       who meets whom in which work, and the figure to reach
     exactly_once.py   the same for transactions and idempotence
+    keyed.py          the same for records with keys, headers and JSON
     child.py          one measurement, in a process of its own
     harness.py        rounds, round-robin over the contestants
     results.py        figures of all rounds, medians, JSON

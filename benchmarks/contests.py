@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import exactly_once
+from benchmarks import exactly_once, keyed
 from benchmarks.contest import CONFLUENT, OURS, Contest, Contestant, Goal, figure, ratio
 
 SLOW = 0.02  # share of the work for a contestant a hundred times slower than the rest
@@ -437,4 +437,5 @@ CONTESTS = (
         warm_up=False,
     ),
     *exactly_once.CONTESTS,
+    *keyed.CONTESTS,
 )

@@ -15,7 +15,11 @@ import attrs
 
 VALUE_BYTES = 100
 PER_CALL = 1_000  # records in one send_many, one transaction, one consume
-PARTITIONS = 4  # that a transaction over several of them writes to; tables, in a database
+PARTITIONS = 4  # that keyed records are spread over, and a transaction over several; tables, in a database
+MANY_PARTITIONS = 12
+DISTINCT_KEYS = 10_000
+FEW_KEYS = 16
+HEADERS = [("trace", b"0123456789abcdef"), ("kind", b"order")]
 
 # Touched before the clock starts: enough for values, indexes, journals and copies of what is written.
 TOUCHED_PER_VALUE = 4
@@ -57,6 +61,13 @@ class Scale:
     transaction: int = 1_000_000
     transaction_disk: int = 200_000
     idempotence: int = 50_000
+    send_keyed: int = 200_000
+    send_headers: int = 200_000
+    send_json: int = 200_000
+    send_partitions: int = 200_000
+    send_many_keyed: int = 400_000
+    transaction_send: int = 200_000
+    disk_send: int = 2_000
 
 
 QUICK = Scale(
@@ -82,6 +93,13 @@ QUICK = Scale(
     transaction=5_000,
     transaction_disk=4_000,
     idempotence=500,
+    send_keyed=2_000,
+    send_headers=2_000,
+    send_json=2_000,
+    send_partitions=2_000,
+    send_many_keyed=4_000,
+    transaction_send=2_000,
+    disk_send=40,
 )
 NORMAL = Scale(name="normal")
 FULL = Scale(name="full", open=100_000_000)
@@ -143,6 +161,19 @@ def values(count: int) -> tuple[bytes, ...]:
     """
     tail = bytes(range(256))[-(VALUE_BYTES - 12) :]
     return tuple([b"%012d" % number + tail for number in range(count)])
+
+
+def keys(count: int, distinct: int) -> tuple[bytes, ...]:
+    """Keys of 15 bytes, ``distinct`` different ones; each an object of its own, as in a program that receives them."""
+    step = 7_919  # a prime: neighbours differ
+    return tuple([b"customer-%06d" % (number * step % distinct) for number in range(count)])
+
+
+def objects(count: int) -> list[dict[str, Any]]:
+    """Objects that make about 100 bytes of JSON."""
+    return [
+        {"id": number, "name": "Ada Lovelace", "amount": number / 4, "tags": ["new", "paid"]} for number in range(count)
+    ]
 
 
 def calls(items: Sequence[Any]) -> list[list[Any]]:
