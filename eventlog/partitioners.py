@@ -19,11 +19,11 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from eventlog.errors import InvalidPartitionsError
 
-UInt32s: TypeAlias = npt.NDArray[np.uint32]
+UInt32s: TypeAlias = NDArray[np.uint32]
 
 SEED = 0x9747B28C
 MULTIPLIER = 0x5BD1E995
@@ -33,7 +33,10 @@ LOW_31_BITS = 0x7FFFFFFF  # Kafka's toPositive clears the sign bit: Java's abs()
 CACHED_KEY_BYTES = 64  # longer keys are rarely repeated ones, and would make the cache's memory unbounded
 CACHED_KEYS = 8192
 
-SHORT_KEY_BYTES = 63  # with the word of zeros behind every key: a table of at most 16 words a key
+SHORT_KEY_BYTES = 63  # a table of at most 15 words a key
+_WORD = bytes(4)
+_MULTIPLIER = np.uint32(MULTIPLIER)
+_TAIL_MASKS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], np.uint32)  # of the bytes behind a key's last full word
 FEW_KEYS = 16  # below this the calls into NumPy cost more than they save
 
 
@@ -76,11 +79,11 @@ def partition_for_key(key: bytes, partitions: int) -> int:
     return (hashed & LOW_31_BITS) % partitions
 
 
-def partitions_for_keys(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int32]:
+def partitions_for_keys(keys: Sequence[bytes], partitions: int) -> NDArray[np.int32]:
     """Return the partition of each key, as `partition_for_key` does, in an array ``int32[len(keys)]``.
 
     All keys are hashed at once; extra memory is in proportion to the keys' own bytes, however their lengths
-    differ. Raises `InvalidPartitionsError` when ``partitions`` is less than 1.
+    differ. Raises `InvalidPartitionsError` when ``partitions`` is less than 1, and TypeError for a key that is None.
 
     >>> partitions_for_keys([b"foobar", b"21", b"foobar"], 12)
     array([6, 0, 6], dtype=int32)
@@ -173,18 +176,8 @@ def _no_partitions(partitions: int) -> InvalidPartitionsError:
 
 
 def _hash_all(keys: Sequence[bytes]) -> UInt32s:
-    """Hash every key, once each when most of them repeat: to look a key up costs less than to hash it."""
-    distinct = set(keys)
-    if 2 * len(distinct) > len(keys):
-        return _hash_distinct(keys)
-    ordered = list(distinct)
-    hash_of = dict(zip(ordered, _hash_distinct(ordered).tolist(), strict=True))
-    return np.fromiter(map(hash_of.__getitem__, keys), np.uint32, len(keys))
-
-
-def _hash_distinct(keys: Sequence[bytes]) -> UInt32s:
-    """Hash ``keys`` in classes of similar length, so that the padding at most doubles the keys' bytes."""
-    sizes = np.fromiter(map(len, keys), np.uint32, len(keys))
+    """Hash ``keys`` in classes of similar length, so that the words looked at are at most twice the keys' own."""
+    sizes = _sizes(keys)
     if not len(keys) or sizes.max() <= SHORT_KEY_BYTES:
         return _hash_class(keys, sizes)
     # frexp's exponent is the bit length: class 6 holds the keys under 64 bytes, class 7 those under 128, ...
@@ -196,35 +189,68 @@ def _hash_distinct(keys: Sequence[bytes]) -> UInt32s:
     return hashes
 
 
+def _sizes(keys: Sequence[bytes]) -> UInt32s:
+    try:
+        return np.frombuffer(bytes(map(len, keys)), np.uint8).astype(np.uint32)  # the fastest way, up to 255 bytes
+    except ValueError:
+        return np.fromiter(map(len, keys), np.uint32, len(keys))
+
+
 def _hash_class(keys: Sequence[bytes], sizes: UInt32s) -> UInt32s:
     """Hash keys of similar length together: `murmur2` on uint32 arrays, which wrap around as Java does."""
     if len(keys) < FEW_KEYS:
         return np.fromiter((murmur2(key) & LOW_32_BITS for key in keys), np.uint32, len(keys))
-    words = _word_table(keys, sizes)
-    whole = sizes >> 2  # full words of each key; the bytes left over lie in the word behind them
-    behind = whole, np.arange(len(keys))
-    rest = words[behind]
-    words[behind] = 0
-    mixed = words * np.uint32(MULTIPLIER)
-    mixed ^= mixed >> 24
-    mixed *= np.uint32(MULTIPLIER)
-    # A key that has ended goes through the remaining steps unchanged: times 1, xor 0 (zeros mix to zero).
-    running = np.arange(len(words), dtype=np.uint32)[:, np.newaxis] < whole
-    multipliers = np.where(running, np.uint32(MULTIPLIER), np.uint32(1))
-    h = sizes ^ np.uint32(SEED)
-    for multiplier, word in zip(multipliers[:-1], mixed[:-1], strict=True):  # in the last row all have ended
-        h *= multiplier
+    longest = int(sizes.max())
+    if longest == sizes.min():
+        return _hash_equal(b"".join(keys), len(keys), longest)
+    return _hash_similar(b"".join([*keys, _WORD]), sizes)  # then the last word of the last key is a whole one
+
+
+def _hash_equal(data: bytes, count: int, size: int) -> UInt32s:
+    """Hash the keys in ``data``, all of one size."""
+    rows = np.zeros((count, 4 * ((size >> 2) + 1)), np.uint8)
+    rows[:, :size] = np.frombuffer(data, np.uint8).reshape(count, size)
+    table = np.array(rows.view("<u4").T, dtype=np.uint32, order="C")  # the words, a key a column
+    h = np.full(count, SEED ^ size, np.uint32)
+    for word in _mixed(table[:-1]):
+        h *= _MULTIPLIER
         h ^= word
+    return _finished(h, table[-1], np.uint32(size))
+
+
+def _hash_similar(data: bytes, sizes: UInt32s) -> UInt32s:
+    """Hash the keys in ``data``, of these sizes; four more bytes come after the last one."""
+    starts = np.zeros(len(sizes), np.intp)
+    np.cumsum(sizes[:-1], out=starts[1:])
+    whole = sizes >> 2  # full words of each key
+    most, fewest = int(whole.max()), int(whole.min())
+    # A word from every place in the data: an array that overlaps itself is copied once, and read from then.
+    words = np.ndarray((len(data) - 3,), "<u4", buffer=data, strides=(1,)).astype(np.uint32)
+    places = starts + np.arange(0, 4 * most, 4)[:, np.newaxis]
+    h = sizes ^ np.uint32(SEED)
+    for number, word in enumerate(_mixed(words.take(places, mode="clip"))):  # a key that has ended reads some other's
+        if number < fewest:
+            h *= _MULTIPLIER
+            h ^= word
+        else:  # and stays as it is
+            h = np.where(number < whole, h * _MULTIPLIER ^ word, h)
+    rest = words.take(starts + 4 * whole) & _TAIL_MASKS.take(sizes & 3)
+    return _finished(h, rest, sizes)
+
+
+def _mixed(table: UInt32s) -> UInt32s:
+    """Mix every word by itself, in place."""
+    table *= _MULTIPLIER
+    table ^= table >> 24
+    table *= _MULTIPLIER
+    return table
+
+
+def _finished(h: UInt32s, rest: UInt32s, sizes: UInt32s | np.uint32) -> UInt32s:
+    """Take in the bytes behind the last full word, and spread the hash over all bits."""
     h ^= rest
-    h *= np.where(sizes & 3, np.uint32(MULTIPLIER), np.uint32(1))
+    h *= np.where(sizes & 3, _MULTIPLIER, np.uint32(1))
     h ^= h >> 13
-    h *= np.uint32(MULTIPLIER)
+    h *= _MULTIPLIER
     h ^= h >> 15
     return h
-
-
-def _word_table(keys: Sequence[bytes], sizes: UInt32s) -> UInt32s:
-    """Return the keys' words, a key a column, with zeros behind it: at least one word of them."""
-    width = (int(sizes.max()) >> 2) + 1
-    rows = np.array(keys, dtype=f"S{4 * width}").view("<u4").reshape(len(keys), width)
-    return np.ascontiguousarray(rows.T, dtype=np.uint32)

@@ -78,6 +78,26 @@ def test_keys_at_the_edges_of_words_and_classes_hash_alike(size: int) -> None:
     assert partitions_for_keys(keys, 10007).tolist() == [partition_for_key(key, 10007) for key in keys]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_keys_of_all_short_lengths_hash_alike_together(seed: int) -> None:
+    """Keys of 0 to 64 bytes in one list, in any order, hash as each of them alone; so do those of one length."""
+    source = random.Random(seed)
+    keys = [source.randbytes(size) for size in range(65) for _ in range(FEW_KEYS)]
+    for size in range(65):
+        same = keys[size * FEW_KEYS : (size + 1) * FEW_KEYS]
+        assert partitions_for_keys(same, 2**31 - 1).tolist() == [partition_for_key(key, 2**31 - 1) for key in same]
+    source.shuffle(keys)
+    assert partitions_for_keys(keys, 2**31 - 1).tolist() == [partition_for_key(key, 2**31 - 1) for key in keys]
+
+
+def test_a_key_that_is_none_has_no_partition() -> None:
+    """None among many keys, or few, is no key."""
+    with pytest.raises(TypeError):
+        partitions_for_keys([b"k", None] * FEW_KEYS, 3)  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        partitions_for_keys([b"k", None], 3)  # type: ignore[list-item]
+
+
 def test_trailing_zeros_are_part_of_a_key() -> None:
     """Keys that differ in trailing zero bytes only are different keys."""
     keys = [b"k" + b"\0" * zeros for zeros in range(2 * FEW_KEYS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +60,12 @@ def _encode(
             f"record {start} needs {batch.size} bytes, and max_message_bytes is {max_bytes}",
             hint="raise the topic's max_message_bytes, compress, or split the record",
         )
-    middle = len(values) // 2
-    halves = []
-    for low, high in ((0, middle), (middle, len(values))):
-        halves += _encode(
+    # So many pieces as would do if all records were of one size: most of them then fit at once.
+    pieces = min(batch.size // max_bytes + 1, len(values))
+    places = [len(values) * piece // pieces for piece in range(pieces + 1)]
+    batches = []
+    for low, high in pairwise(places):
+        batches += _encode(
             values[low:high],
             stamps if isinstance(stamps, int) else stamps[low:high],
             None if keys is None else keys[low:high],
@@ -72,7 +75,7 @@ def _encode(
             start + low,
             stamp if stamp is NO_STAMP else stamp.after(low),
         )
-    return halves
+    return batches
 
 
 def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.int64] | int:

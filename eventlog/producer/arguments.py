@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from eventlog.errors import InvalidRecordError
 from eventlog.format.batch_encoder import RecordHeaders, checked_header
 from eventlog.quantities import whole
+from eventlog.serializers import Side, as_bytes
+
+_BYTES_OR_NONE = frozenset((bytes, type(None)))
 
 
 def chosen(column: Any, places: Sequence[int], count: int) -> Any:
     """Return the items at ``places``; the column itself when that is all of it, or one value for all."""
     if column is None or isinstance(column, int) or len(places) == count:
         return column
-    return [column[place] for place in places]
+    return list(itemgetter(*places)(column)) if len(places) > 1 else [column[places[0]]]
 
 
 def check_lengths(topic: str, count: int, **columns: Any) -> None:
@@ -40,9 +44,15 @@ def plain_times(timestamps_ms: Any, now_ms: int) -> Any:
     return timestamps_ms if one is None else one
 
 
-def serialized(column: Sequence[Any], serialize: Any) -> Sequence[Any]:
-    """Return the column as its serializer makes it."""
-    return column if serialize is None else [serialize(item) for item in column]
+def serialized(column: Sequence[Any], serialize: Any, *, of_bytes: Side | None = None) -> Sequence[Any]:
+    """Return the column as its serializer makes it.
+
+    With ``of_bytes`` each item is bytes or None then, buffers copied. Raises SerializationError for any other type.
+    """
+    items = column if serialize is None else [serialize(item) for item in column]
+    if of_bytes is None or _BYTES_OR_NONE.issuperset(map(type, items)):
+        return items
+    return [as_bytes(item, of_bytes) for item in items]
 
 
 def checked_headers(headers: Any) -> RecordHeaders | None:

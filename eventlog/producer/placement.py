@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eventlog.config import ProducerConfig
 from eventlog.errors import UnknownPartitionError
@@ -15,6 +19,8 @@ from eventlog.partitioners import (
 )
 from eventlog.quantities import whole
 from eventlog.topics.topic import Topic
+
+_MOST_UINT16 = 2**16 - 1
 
 Partitioner = Callable[[str, bytes | None, bytes | None, int], int]
 
@@ -68,18 +74,34 @@ class Placement:
             return {_checked(explicit, topic.name, count): range(n)}
         if self._custom is None and (count == 1 or (keys is None and self.is_sticky)):
             return {self.keyless(topic.name, count): range(n)}
-        places: dict[int, list[int]] = {}
-        for index, number in enumerate(self._numbers(topic, values, keys, count)):
-            places.setdefault(number, []).append(index)
-        return dict(places)
+        return _places(self._numbers(topic, values, keys, count))
 
-    def _numbers(self, topic: Topic, values: Sequence[Any], keys: Sequence[Any] | None, count: int) -> list[int]:
+    def _numbers(self, topic: Topic, values: Sequence[Any], keys: Sequence[Any] | None, count: int) -> NDArray[Any]:
+        if keys is not None and self._custom is None:
+            with contextlib.suppress(TypeError):  # some have no key
+                return partitions_for_keys(keys, count)
         columns = keys if keys is not None else [None] * len(values)
         if self._custom is not None:
-            return [self.choose(topic, key, value) for key, value in zip(columns, values, strict=True)]
+            numbers = [self.choose(topic, key, value) for key, value in zip(columns, values, strict=True)]
+            return np.array(numbers, dtype=np.int32)
         present = [key for key in columns if key is not None]
         hashed = iter(partitions_for_keys(present, count).tolist() if present else ())
-        return [self.keyless(topic.name, count) if key is None else next(hashed) for key in columns]
+        numbers = [self.keyless(topic.name, count) if key is None else next(hashed) for key in columns]
+        return np.array(numbers, dtype=np.int32)
+
+
+def _places(numbers: NDArray[Any]) -> dict[int, Sequence[int]]:
+    """Return, for each partition in ``numbers``, where it stands there, in order."""
+    narrow = numbers.astype(np.uint16) if numbers.max() <= _MOST_UINT16 else numbers  # is sorted by its digits
+    order = np.argsort(narrow, kind="stable").tolist()
+    counts = np.bincount(numbers).tolist()
+    places: dict[int, Sequence[int]] = {}
+    start = 0
+    for number, count in enumerate(counts):
+        if count:
+            places[number] = order[start : start + count]
+            start += count
+    return places
 
 
 def _checked(number: object, topic: str, count: int) -> int:

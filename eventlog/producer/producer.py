@@ -275,7 +275,7 @@ class Producer(Transactional):
         stamps = plain_times(timestamps_ms, int(self._now() * 1000))
         check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=stamps)
         if keys is not None:
-            keys = [as_bytes(key, "key") for key in serialized(keys, self._serialize_key)]
+            keys = serialized(keys, self._serialize_key, of_bytes="key")
         split = self._placement.split(found, values, keys, partition)
         if self._transactions is not None:
             waiting, size = self._transactions.send_many(found, split, values, keys, stamps, headers)

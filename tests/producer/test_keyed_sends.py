@@ -1,0 +1,104 @@
+"""Records with a key, headers or a timestamp of their own lie where each of them alone would, in the order sent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import eventlog
+from eventlog.partitioners import FEW_KEYS, murmur2
+
+names = (f"topic-{number}" for number in itertools.count())
+
+keys = st.one_of(st.none(), st.sampled_from([b"", b"a", b"user-1", b"user-2"]), st.binary(max_size=70))
+values = st.one_of(st.none(), st.binary(max_size=40))
+headers = st.one_of(st.none(), st.lists(st.tuples(st.text(max_size=4), st.one_of(st.none(), st.binary(max_size=4)))))
+examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[eventlog.EventLog]:
+    with eventlog.open(tmp_path / "log") as opened:
+        yield opened
+
+
+def home(key: bytes, partitions: int) -> int:
+    """The partition of a key, as Kafka's Java client computes it."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def contents(topic: eventlog.Topic) -> list[list[tuple[Any, ...]]]:
+    """What each partition has, in the order of offsets."""
+    return [
+        [
+            (record.key, record.value, record.timestamp_ms, tuple(record.headers or ()))
+            for batch in partition.read(0, max_bytes=1 << 30)
+            for record in batch.records()
+        ]
+        for partition in topic.partitions
+    ]
+
+
+@examples
+@given(st.lists(st.tuples(keys, values, headers), min_size=1, max_size=60), st.integers(1, 7))
+def test_a_list_is_what_its_records_are_one_by_one(
+    log: eventlog.EventLog, rows: list[tuple[Any, Any, Any]], partitions: int
+) -> None:
+    """``send_many`` with keys leaves the same records in the same partitions and order as a ``send`` of each."""
+    many, single = (log.create_topic(next(names), partitions=partitions) for _ in range(2))
+    row_keys, row_values, row_headers = (list(column) for column in zip(*rows, strict=True))
+    with log.producer(partitioner="round_robin") as producer:
+        sent = producer.send_many(many.name, row_values, row_keys, headers=row_headers, timestamps_ms=7)
+        for key, value, pairs in rows:
+            producer.send(single.name, value, key, headers=pairs, timestamp_ms=7)
+    assert contents(many) == contents(single)
+    for result, (key, _, _) in zip(sent.results(), rows, strict=True):
+        if key is not None:
+            assert isinstance(result, eventlog.RecordMetadata)
+            assert result.partition == home(key, partitions)
+
+
+def test_a_list_of_many_keys_is_split_in_order(log: eventlog.EventLog) -> None:
+    """Records of one key keep their order, and each result tells where its record is."""
+    topic = log.create_topic("t", partitions=12)
+    row_keys = [b"customer-%d" % (number * 7919 % 300) for number in range(5000)]
+    row_values = [b"%d" % number for number in range(5000)]
+    with log.producer() as producer:
+        results = producer.send_many("t", row_values, row_keys).results()
+    found = contents(topic)
+    for key, value, result in zip(row_keys, row_values, results, strict=True):
+        assert isinstance(result, eventlog.RecordMetadata)
+        assert found[result.partition][result.offset][:2] == (key, value)
+        assert result.partition == home(key, 12)
+    assert all(
+        [int(row[1]) for row in rows] == sorted(int(row[1]) for row in rows) for rows in found
+    )  # of one key, and of all
+
+
+@pytest.mark.parametrize("count", [3, 3 * FEW_KEYS])
+def test_buffers_are_keys_like_bytes(log: eventlog.EventLog, count: int) -> None:
+    """A ``bytearray`` or ``memoryview``, of wider items as well, is the key that its bytes are."""
+    topic = log.create_topic("t", partitions=5)
+    plain = [b"key-%04d" % number for number in range(count)]
+    kinds = [bytes, bytearray, lambda key: memoryview(key).cast("I")]
+    with log.producer() as producer:
+        producer.send_many("t", plain, [kinds[number % 3](key) for number, key in enumerate(plain)])
+    for number, rows in enumerate(contents(topic)):
+        assert [row[0] for row in rows] == [key for key in plain if home(key, 5) == number]
+
+
+def test_a_list_larger_than_a_batch_becomes_several_of_similar_size(log: eventlog.EventLog) -> None:
+    """No batch is over the topic's limit, and there are not many more than that needs."""
+    topic = log.create_topic("t", max_message_bytes=20_000)
+    with log.producer() as producer:
+        producer.send_many("t", [bytes(100)] * 3000, [b"key"] * 3000)
+    batches = topic.partitions[0].read(0, max_bytes=1 << 30)
+    assert sum(map(len, batches)) == 3000
+    assert max(batch.size for batch in batches) <= 20_000
+    assert len(batches) <= 1.2 * sum(batch.size for batch in batches) / 20_000 + 1
