@@ -162,7 +162,7 @@ def test_the_head_page_is_a_head(tmp_path: Path) -> None:
     )  # fmt: skip
     assert head.end_offset == 4
     assert head.end_state() == end == head.recovery_point()
-    assert head.words.item(layouts.HEAD_DURABLE) == 4
+    assert head.durable_end == 4
 
 
 def test_the_head_page_differs_from_a_real_one_in_random_numbers_only(tmp_path: Path) -> None:

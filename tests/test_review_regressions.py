@@ -144,7 +144,7 @@ waiting = old.log.flusher
 log.delete_topic("t")
 log.create_topic("t").partitions[0].append([b"new"])
 try:
-    waiting.sync_to(1)
+    waiting.sync_to(1, old.log.head.life)
 except eventlog.UnknownTopicError:
     answer(True)
 """

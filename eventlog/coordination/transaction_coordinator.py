@@ -50,7 +50,8 @@ class TransactionCoordinator:
         for (topic, partition), wanted in offsets.items():
             with contextlib.suppress(UnknownTopicError):  # deleted meanwhile
                 log = self._registry.get(topic).partitions[partition].log
-                log.flusher.sync_to(min(wanted.offset, log.end_offset))  # less when it was made anew
+                life, end_offset = log.present()
+                log.flusher.sync_to(min(wanted.offset, end_offset), life)  # less when it was made anew
 
     def group_directory(self, group: str) -> GroupDirectory:
         """Return the files of a group. Raises InvalidGroupError."""

@@ -31,6 +31,7 @@ from eventlog.format.filenames import TOPICS
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import AppendResult
 from eventlog.storage.context import LogContext
+from eventlog.storage.writer_lives import poisoned_error
 from eventlog.topics.internal import TRANSACTIONS_TOPIC
 from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry
@@ -88,7 +89,7 @@ class TransactionJournal:
         """Raise StorageError after a failed sync: no outcome could be written."""
         partition = self.partition()
         if partition is not None and partition.is_poisoned:
-            raise partition.log.writer.poisoned_error()
+            raise poisoned_error(partition.log)
 
     def sync(self) -> None:
         """Bring all outcomes to the device."""

@@ -149,11 +149,6 @@ class FileSystem:
         with self.opened(path, os.O_RDONLY) as fd:
             os.fsync(fd)
 
-    def forget_cached(self, fd: int) -> None:
-        """Drop the file's clean pages from the cache, so that the next read comes from the device."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
     def read_file(self, path: str) -> bytes:
         """Return the whole content of a small file."""
         with open(path, "rb") as file:

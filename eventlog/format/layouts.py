@@ -21,8 +21,11 @@ Head, one page per partition: 64-bit words in the machine's own byte order (it i
     4 durable  5 writer       6 sleeping at       7 identity
     8 prepared end   9 transaction   10 journal's end when prepared   11 end of the last transaction
     16..23 and 24..31  two end slots, of which the one whose first word equals word 2 is in force
+    12 life    13 life in which a sync failed    14 journal's life    15 durable, in lives of odd number
     32..40             recovery point: an end slot of what is on the device, then its CRC-32C
     41..43             its log end offset again, the journal's end when it was noted, the CRC-32C of both
+    44..55             the same as 32..43, in lives of odd number
+    64..511            syncs under way, two words for each process that has a slot
 
 Control, one page per log: 0 magic, 1 session, 2 metadata version.
 """
@@ -81,15 +84,24 @@ MAX_RELATIVE_OFFSET = 2**31 - 1
 # --- head -------------------------------------------------------------------------------------------------------
 
 HEAD_MAGIC = int.from_bytes(b"EVLHEAD1", "little")
-HEAD_SESSION, HEAD_END, HEAD_START, HEAD_DURABLE = 1, 2, 3, 4
+HEAD_SESSION, HEAD_END, HEAD_START = 1, 2, 3
 HEAD_WRITER, HEAD_SLEEPING, HEAD_IDENTITY = 5, 6, 7
 # Of a transaction that is being committed, while the writer's word is WRITER_PENDING: the log end offset that it will
 # publish here, whose slot is filled already, its id, and where in the journal its outcome is to be looked for.
 HEAD_PREPARED, HEAD_TRANSACTION, HEAD_JOURNAL = 8, 9, 10
 HEAD_TRANSACTION_END = 11  # before this offset lie records of transactions; 0: none
+HEAD_LIFE = 12  # changed by each recovery: what was published before is acknowledged as durable only by syncs before
+FIRST_LIFE, LAST_LIFE = 2, 2**32 - 2  # of even number, and a mark has 32 bits for it; 0: from before there were lives
+HEAD_FAILED = 13  # the life in which a sync failed
+HEAD_OUTCOMES = 14  # the life of the journal in which the outcomes stand of all transactions behind the durable end
+# In lives of even and of odd number: whoever still acts for the life before changes nothing of the present one.
+HEAD_DURABLES = (4, 15)
+HEAD_RECOVERY_POINTS = (32, 44)
+HEAD_RECOVERY_JOURNAL = 9  # words behind the recovery point
+RECOVERY_WORDS = 12
 HEAD_SLOTS = (16, 24)  # in words
-HEAD_RECOVERY_POINT = 32
-HEAD_RECOVERY_JOURNAL = 41
+HEAD_SYNCS, HEAD_MOST_SYNCERS = 64, 224
+SYNC_LIFE_SHIFT = 32  # a mark is the life in which the sync began, and below that a number that is never 0
 
 # log end offset, segment base offset, position behind the last batch, CRC-32C of the offset index, position of the last
 # indexed batch, CRC-32C of the time index, offset index entries, time index entries; of the segment: largest timestamp,

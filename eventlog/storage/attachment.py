@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import translated
-from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD
 from eventlog.storage.head import Head
 from eventlog.storage.recovery import RecoveryReport, recover
@@ -47,7 +46,7 @@ def _true_head(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryRepo
 
 def _is_true(log: PartitionLog, head: Head) -> bool:
     session = log.context.session
-    return head.session == session != 0 and head.words.item(L.HEAD_WRITER) != L.WRITER_POISONED
+    return head.session == session != 0 and head.life != 0 and not head.has_failed()
 
 
 def shared_head(log: PartitionLog) -> Head | None:

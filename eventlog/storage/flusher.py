@@ -8,10 +8,17 @@ Group commit, step by step:
 3. It reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
    if a segment is new; the first time also those above them, up to the log's own, since whoever made them may have
    died before syncing them. All records before s were written before the sync began, whoever wrote them.
-4. It notes s in the head as the recovery point. A crash before leaves an older one: recovery scans more.
+4. If the log's life (``head.py``) is still the one in which s was read, and no sync has failed in it, it notes s in the
+   head as that life's durable end and recovery point. A crash before leaves an older one: recovery scans more. A
+   recovery between the look and the store begins another life, of which the store changes nothing.
+5. Who waits is served by the durable end of the life in which its records were published, and by no other.
 
 A failed sync is never tried again: the kernel may have dropped the pages and call the file clean. The partition is
-poisoned in the head, for every process, until it is reopened and read back from the device.
+poisoned in the head, for every process, until it is reopened, checked and written once more:
+
+1. The life in which the error was reported is noted as failed, by one store and without a lock. From here on no sync of
+   this life counts. A crash before, while the error was on its way, is no worse than one before the sync.
+2. Under the partition's lock, unless a recovery has begun by then, the writer's word refuses further appends.
 """
 
 from __future__ import annotations
@@ -31,6 +38,7 @@ from eventlog.files.open_file import OpenFile
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
+from eventlog.storage.writer_lives import ended_error, poisoned_error
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
@@ -60,21 +68,25 @@ class Flusher:
         self._syncing = threading.Lock()
         self._sleepers.clear()
 
-    def sync_to(self, end_offset: int) -> None:
-        """Return once every record before ``end_offset`` is on the device.
+    def sync_to(self, end_offset: int, life: int) -> None:
+        """Return once every record before ``end_offset`` that was published in this life of the log is on the device.
 
-        Raises StorageError when the device failed; the partition then refuses writes.
+        Raises StorageError when the device failed; the partition then refuses writes. Also when the life is over before
+        all of it is known to be on the device: others may have got these offsets.
         """
-        words = self._log.head.words
-        while words.item(L.HEAD_DURABLE) < end_offset:
+        head = self._log.head
+        while not head.was_durable(life, end_offset):
+            if head.life != life:
+                raise ended_error(self._log)
             if self._syncing.locked():  # it may cover these records, or else the next one does
                 self._sleep(end_offset)
                 continue
             # A lock and not a flag: no interrupt comes between taking it and the end of the `with` that frees it.
             with self._syncing:
-                if words.item(L.HEAD_DURABLE) < end_offset:
-                    self._sync()
-            self._wake_sleepers(words.item(L.HEAD_DURABLE))
+                if not head.was_durable(life, end_offset):
+                    self._sync(life)
+            self._wake_sleepers(head.durable_end)
+        self._log.writer.lives.flushed(life, end_offset)
 
     def _sleep(self, end_offset: int) -> None:
         # Each on a lock of its own: to wake all would make those run who only fall asleep again.
@@ -101,29 +113,34 @@ class Flusher:
     def is_due(self, end_offset: int) -> bool:
         """Tell whether ``flush_messages`` or ``flush_ms`` ask for a flush now."""
         config = self._log.config
-        if end_offset - self._log.head.words.item(L.HEAD_DURABLE) >= config.flush_messages:
+        if end_offset - self._log.head.durable_end >= config.flush_messages:
             return True
         return (self._log.context.clock.monotonic() - self._last_flush) * 1000 >= config.flush_ms
 
-    def _sync(self) -> None:
-        head = self._log.head
-        if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:
-            raise self._log.writer.poisoned_error()
+    def _sync(self, life: int) -> None:
         journal_offset = self.journal_offset()
+        head = self._log.head
         state = head.end_state()
         if head.end_offset == L.END_DELETED:
             raise self._log.unknown_topic()
+        self._refuse_unless(life)  # now that the state is known: it is of this life
         try:
-            self._sync_segments(head.words.item(L.HEAD_DURABLE), state)
+            self._sync_segments(head.durable_end, state)
             self._sync_directories(state.segment_base)
         except OSError as error:
             raise self.failure(error, self._log.writer.poison) from error
-        if head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED:  # another process was told of a device error meanwhile
-            raise self._log.writer.poisoned_error()
+        self._refuse_unless(life)  # others may have been told of a device error meanwhile
         self.sync_outcomes()
         self._last_flush = self._log.context.clock.monotonic()
-        if state.end_offset > head.words.item(L.HEAD_DURABLE):
-            head.set_recovery_point(state, journal_offset)
+        if state.end_offset > head.durable_end:
+            head.set_recovery_point(state, journal_offset, life)
+
+    def _refuse_unless(self, life: int) -> None:
+        """Raise StorageError when a sync has failed in this life of the log, or when it is over."""
+        if self._log.head.life != life:
+            raise ended_error(self._log)
+        if self._log.head.has_failed():
+            raise poisoned_error(self._log)
 
     def sync_outcomes(self) -> None:
         """Bring the outcomes of the transactions here to the device: recovery takes one without for unfinished."""
@@ -132,8 +149,8 @@ class Flusher:
 
     def _has_new_transactions(self) -> bool:
         """Tell whether transactions have ended here behind what is known to be on the device."""
-        words = self._log.head.words
-        return bool(words.item(L.HEAD_TRANSACTION_END) > words.item(L.HEAD_DURABLE))
+        head = self._log.head
+        return bool(head.words.item(L.HEAD_TRANSACTION_END) > head.durable_end)
 
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
@@ -156,7 +173,7 @@ class Flusher:
         The caller holds the partition's lock, here and for the two that follow. Raises as `sync_to` does.
         """
         try:
-            self._sync_sealed_segments(self._log.head.words.item(L.HEAD_DURABLE), state.segment_base)
+            self._sync_sealed_segments(self._log.head.durable_end, state.segment_base)
         except OSError as error:
             raise self.prepared_failure(error) from error
 
@@ -167,7 +184,7 @@ class Flusher:
         except OSError as error:
             raise self.prepared_failure(error) from error
         if state.segment_base > self._log.head.end_state().segment_base:
-            durable = self._log.head.words.item(L.HEAD_DURABLE)
+            durable = self._log.head.durable_end
             self._directory_synced_for = min(self._directory_synced_for, durable)  # the roll may yet be undone
 
     def prepared_failure(self, error: OSError) -> EventLogError:

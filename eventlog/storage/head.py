@@ -7,6 +7,12 @@ ever sees half of it, whenever the writer dies.
 
 The head is derived, never truth. After every process has closed the log, the first to open it again rebuilds the
 head from the recovery point (what was known to be on the device, under its own checksum) and a scan of what follows.
+
+A *life* is what passes between two recoveries. In one and the same session there is a new one after a failed sync:
+records that were published, and are not on the device, may be gone then, and others have their offsets. So a durable
+end counts for one life alone. There are two words for it, and two recovery points, for lives of even and of odd number:
+a process that was stopped before such a store changes nothing of the life that has begun meanwhile, and the one after
+that does not begin while a sync is under way that the process belongs to (`SyncMarks`).
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from eventlog.files.mapping import Bytes
 from eventlog.files.page import PAGE_BYTES, create_page, open_page
 from eventlog.format import layouts as L
 
-_RECOVERY_START = L.HEAD_RECOVERY_POINT * 8
+_CHECK_BYTES = L.END_SLOT.size + L.SLOT_CHECKSUM.size
 
 
 class EndState(NamedTuple):
@@ -72,6 +78,7 @@ class Head:
         """Put a fresh page at ``path``. An older page of this name lives on for those who have it mapped."""
         head = cls(create_page(fs, path, L.HEAD_MAGIC))
         head.words[L.HEAD_IDENTITY] = secrets.randbits(64)
+        head.words[L.HEAD_LIFE] = L.FIRST_LIFE
         return head
 
     def is_in_place(self, fs: FileSystem, path: str) -> bool:
@@ -121,6 +128,7 @@ class Head:
         self.words[L.HEAD_SLEEPING] = 0
         self.words[L.HEAD_PREPARED : L.HEAD_JOURNAL + 1] = 0
         self.words[L.HEAD_TRANSACTION_END] = state.end_offset  # for all that is known here
+        self.words[L.HEAD_OUTCOMES] = 0
         self.words[L.HEAD_WRITER] = L.WRITER_NONE  # only now: it may tell of a failed sync
         self.words[L.HEAD_SESSION] = session
 
@@ -151,6 +159,60 @@ class Head:
         if words.item(L.HEAD_END) < prepared:
             words[L.HEAD_END] = prepared
 
+    # --- lives ---
+
+    @property
+    def life(self) -> int:
+        """The number of the present life; 0 in a head from before there were any."""
+        return self.words.item(L.HEAD_LIFE)
+
+    @property
+    def durable_end(self) -> int:
+        """Every record before this offset is on the device."""
+        return self.words.item(L.HEAD_DURABLES[self.life & 1])
+
+    def was_durable(self, life: int, end_offset: int) -> bool:
+        """Tell whether every record that was published in this life before the offset is known to be on the device.
+
+        True stays true when the life has ended: recovery finds them there.
+        """
+        is_durable = self.words.item(L.HEAD_DURABLES[life & 1]) >= end_offset
+        return is_durable and self.life - life <= 1  # asked last: from the next but one on, the word is another life's
+
+    def has_failed(self) -> bool:
+        """Tell whether a sync has failed in the present life: until recovery nobody may write."""
+        words = self.words
+        return words.item(L.HEAD_WRITER) == L.WRITER_POISONED or words.item(L.HEAD_FAILED) == self.life != 0
+
+    def note_failure(self) -> None:
+        """Note that a sync has failed: all that is asked of the device from now on is in doubt. Takes no lock.
+
+        To be called when the error is there. If a recovery has begun before, it may have brought back what the error is
+        about, or not: the life that is found now has failed. One that begins later reads everything once more.
+        """
+        self.words[L.HEAD_FAILED] = self.life
+
+    def begin_life(self, session: int) -> None:
+        """Begin a new life. For recovery, which holds the partition's lock, before it looks at anything.
+
+        In another session than the page was true in, nobody is left who knows a life of it: the numbers begin anew.
+
+        1. Hold off all writers, until recovery is through: a crash in between leaves a partition to be recovered.
+        2. Clear the durable end that the new life will use: whoever still asks for the last life but one, whose it was,
+           now finds that it is over.
+        3. Copy the recovery point to the place that the new life uses.
+        4. Store the number. A failed sync of the old life is forgotten by that, and a later one is not.
+        """
+        words, old = self.words, self.life
+        new = old + 1 if self.session == session and 0 < old < L.LAST_LIFE else L.FIRST_LIFE
+        words[L.HEAD_WRITER] = L.WRITER_POISONED
+        words[L.HEAD_DURABLES[new & 1]] = 0
+        start, target = L.HEAD_RECOVERY_POINTS[old & 1], L.HEAD_RECOVERY_POINTS[new & 1]
+        words[target : target + L.RECOVERY_WORDS] = words[start : start + L.RECOVERY_WORDS]
+        words[L.HEAD_LIFE] = new
+        if new == L.FIRST_LIFE:
+            words[L.HEAD_FAILED] = 0
+
     # --- deletion, recovery ---
 
     def mark_deleted(self) -> None:
@@ -160,31 +222,35 @@ class Head:
 
     def recovery_point(self) -> EndState | None:
         """Return what is known to be on the device, or None when that cannot be read."""
-        raw = bytes(self.page[_RECOVERY_START : _RECOVERY_START + L.END_SLOT.size])
-        (checksum,) = L.SLOT_CHECKSUM.unpack_from(self.page, _RECOVERY_START + L.END_SLOT.size)
-        state = EndState(*L.END_SLOT.unpack(raw))
-        return state if checksum == crc32c.crc32c(raw) else None
+        start = L.HEAD_RECOVERY_POINTS[self.life & 1] * 8
+        raw = bytes(self.page[start : start + _CHECK_BYTES])
+        (checksum,) = L.SLOT_CHECKSUM.unpack_from(raw, L.END_SLOT.size)
+        state = EndState(*L.END_SLOT.unpack_from(raw))
+        return state if checksum == crc32c.crc32c(raw[: L.END_SLOT.size]) else None
 
     def recovery_journal(self) -> int:
         """Return where in the journal the outcomes of all transactions behind the recovery point are; 0: anywhere."""
-        start = L.HEAD_RECOVERY_JOURNAL * 8
+        start = (L.HEAD_RECOVERY_POINTS[self.life & 1] + L.HEAD_RECOVERY_JOURNAL) * 8
         end_offset, journal_offset, checksum = L.RECOVERY_JOURNAL.unpack_from(self.page, start)
         point = self.recovery_point()
         is_whole = checksum == crc32c.crc32c(self.page[start : start + 16])
         return journal_offset if is_whole and point is not None and point.end_offset == end_offset else 0
 
-    def set_recovery_point(self, state: EndState, journal_offset: int = 0) -> None:
-        """Note that everything up to ``state`` is on the device.
+    def set_recovery_point(self, state: EndState, journal_offset: int = 0, life: int | None = None) -> None:
+        """Note that everything up to ``state`` is on the device, a state of this ``life``: None is the present one.
 
         The outcomes of all transactions that end behind it stand in the journal from ``journal_offset`` on.
         """
+        parity = (self.life if life is None else life) & 1
+        point = L.HEAD_RECOVERY_POINTS[parity]
+        journal = point + L.HEAD_RECOVERY_JOURNAL
         # The place first: it counts for this recovery point alone, and none is as good as 0. One from before may be for
         # the same point, so 0 replaces it.
-        if journal_offset or self.words.item(L.HEAD_RECOVERY_JOURNAL + 1):
+        if journal_offset or self.words.item(journal + 1):
             place = (state.end_offset, journal_offset)
             raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
-            L.RECOVERY_JOURNAL.pack_into(self.page, L.HEAD_RECOVERY_JOURNAL * 8, *place, crc32c.crc32c(raw))
+            L.RECOVERY_JOURNAL.pack_into(self.page, journal * 8, *place, crc32c.crc32c(raw))
         raw = L.END_SLOT.pack(*state)
         raw += L.SLOT_CHECKSUM.pack(crc32c.crc32c(raw))
-        self.page[_RECOVERY_START : _RECOVERY_START + len(raw)] = raw  # in one copy: a kill leaves the old or the new
-        self.words[L.HEAD_DURABLE] = state.end_offset
+        self.page[point * 8 : point * 8 + len(raw)] = raw  # in one copy: a kill leaves the old or the new
+        self.words[L.HEAD_DURABLES[parity]] = state.end_offset

@@ -20,7 +20,6 @@ from eventlog.errors import (
     CorruptSegmentError,
     EventLogError,
     ReadOnlyLogError,
-    StorageError,
 )
 from eventlog.files.filesystem import MAX_PARTS
 from eventlog.files.notify import wake
@@ -32,6 +31,7 @@ from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.head import EndState
 from eventlog.storage.producer_sequences import ProducerSequences
 from eventlog.storage.tail import Tail
+from eventlog.storage.writer_lives import WriterLives, poisoned_error
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
@@ -50,9 +50,9 @@ class LogEnd:
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "_active", "_active_fd", "_closed", "_flushes", "_fs", "_index_interval", "_last_slot", "_lock", "_lock_fd",
-        "_log", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms", "_sequences",
-        "_stamps_appends", "_tail", "_token", "_words", "has_written",
+        "_active", "_active_fd", "_closed", "_flushes", "_fs", "_index_interval", "_last_slot", "_life", "_lock",
+        "_lock_fd", "_log", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms", "_sequences",
+        "_stamps_appends", "_tail", "_token", "_words", "has_written", "lives",
     )
     # fmt: on
 
@@ -80,6 +80,8 @@ class LogEnd:
         self._tail = Tail(log.head.end_state(), config.index_interval_bytes)
         self._last_slot = SLOT_BYTES[0]  # where the end was published last
         self._sequences = ProducerSequences(log)
+        self.lives = WriterLives(log)
+        self._life = 0  # the one that it publishes in, as long as its token is in the head
 
     # --- closing ---
 
@@ -140,6 +142,7 @@ class LogEnd:
         if self._token == NOBODY:  # an append failed, and its new segment may have been removed and made anew
             self._close_active()
         self._tidy_up(state)
+        self._life = self.lives.enter(self._tail.end_offset if self.has_written else 0)
         self._tail.load(state)
         self._sequences.begin_at(state.end_offset)
         self._last_slot = SLOT_BYTES[self._log.head.slot_in_force()]
@@ -225,8 +228,8 @@ class LogEnd:
                 "the log was opened for reading only", path=self._log.directory, topic=self._log.topic,
                 partition=self._log.partition, hint="open it where its directory can be written",
             )  # fmt: skip
-        if self._words.item(_WRITER) == L.WRITER_POISONED:
-            raise self.poisoned_error()
+        if self._log.head.has_failed():
+            raise poisoned_error(self._log)
 
     def _open_active(self, base_offset: int, *, create: bool) -> None:
         opened = ActiveSegment(self._fs, self._log.directory, base_offset, create=create)
@@ -334,26 +337,31 @@ class LogEnd:
                 self._mutex.release()
         return False
 
+    # --- failed syncs ---
+
     def is_poisoned(self) -> bool:
         """Tell whether a sync has failed, here or in another process."""
-        return self._words.item(_WRITER) == L.WRITER_POISONED
+        return self._log.head.has_failed()
 
     def poison(self) -> None:
         """Refuse all further writes, in every process, until the partition is reopened."""
+        self._log.head.note_failure()  # at once: whoever syncs, or has waited for this sync, looks there
         with self._mutex, self._lock:
-            self.poison_locked()
+            self._stop_writers()
 
     def poison_locked(self) -> None:
         """Do the same for who holds the lock."""
-        self._words[_WRITER] = L.WRITER_POISONED
-        self._token = NOBODY
+        self._log.head.note_failure()
+        self._stop_writers()
 
-    def poisoned_error(self) -> StorageError:
-        """Return the error that a poisoned partition answers with."""
-        return StorageError(
-            "an earlier sync failed, so the partition refuses writes", path=self._log.directory, topic=self._log.topic,
-            partition=self._log.partition, hint="close the log in every process and open it again: it is verified then",
-        )  # fmt: skip
+    def refuse_lost(self) -> None:
+        """Raise StorageError, once, if records that were written here may have gone with a life that is over."""
+        self.lives.refuse_lost(self._tail.end_offset)
+
+    def _stop_writers(self) -> None:
+        if self._log.head.has_failed():  # and no recovery has begun meanwhile
+            self._words[_WRITER] = L.WRITER_POISONED
+            self._token = NOBODY
 
 
 def add_all(tail: Tail, batches: Sequence[EncodedBatch]) -> None:

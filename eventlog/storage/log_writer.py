@@ -44,9 +44,10 @@ _new_result = partial(tuple.__new__, AppendResult)
 class _RepeatedError(Exception):
     """The records were written before; an append ends with this, before it has written anything."""
 
-    def __init__(self, earlier: AppendResult) -> None:
+    def __init__(self, earlier: AppendResult, life: int) -> None:
         super().__init__()
         self.earlier = earlier
+        self.life = life
 
 
 class LogWriter(LogEnd):
@@ -81,7 +82,7 @@ class LogWriter(LogEnd):
             base, last, timestamp, _ = repeated.earlier
             if timestamp < 0:  # the batch itself cannot be read any more
                 timestamp = max(batch.max_timestamp for batch in batches)
-            return self._acknowledged(base, last + 1, timestamp, durability)
+            return self._acknowledged(base, last + 1, timestamp, durability, repeated.life)
 
     def forget_producer(self, producer_id: int) -> None:
         """Note that a producer of this process ends, whose id it made."""
@@ -120,7 +121,7 @@ class LogWriter(LogEnd):
                     if stamped is not None:
                         earlier = self._sequences.admit(*stamped, tail.end_offset)
                         if earlier is not None:
-                            raise _RepeatedError(earlier)
+                            raise _RepeatedError(earlier, self._life)
                     base, position = tail.end_offset, tail.position
                     if several is None:
                         parts, checksum, size, count, timestamp = fields
@@ -159,6 +160,7 @@ class LogWriter(LogEnd):
                         tail.max_timestamp, tail.last_time_indexed, tail.first_timestamp,
                     )  # fmt: skip
                     words[_END] = published = end  # no interrupt comes between the two
+                    life = self._life
                     if stamped is not None:
                         self._sequences.published = end
                 except BaseException:
@@ -173,24 +175,24 @@ class LogWriter(LogEnd):
                 wake(words, _END)
             if durability != "disk" and not self._flushes:
                 return _new_result((base, end - 1, timestamp, False))
-            return self._acknowledge(base, end, timestamp, durability)
+            return self._acknowledge(base, end, timestamp, durability, life)
         except BaseException as error:
             self._explain(error, base, published, timestamp)
             raise
 
-    def _acknowledged(self, base: int, end: int, timestamp: int, durability: str | None) -> AppendResult:
+    def _acknowledged(self, base: int, end: int, timestamp: int, durability: str | None, life: int) -> AppendResult:
         """Acknowledge records that were written before: by now they may have to be flushed."""
         try:
-            return self._acknowledge(base, end, timestamp, durability)
+            return self._acknowledge(base, end, timestamp, durability, life)
         except BaseException as error:
             self._explain(error, base, end, timestamp)
             raise
 
-    def _acknowledge(self, base: int, end: int, timestamp: int, durability: str | None) -> AppendResult:
-        """Flush first, if the caller or the topic asks for it."""
+    def _acknowledge(self, base: int, end: int, timestamp: int, durability: str | None, life: int) -> AppendResult:
+        """Flush first, if the caller or the topic asks for it; the records were published in this ``life``."""
         on_disk = (durability or self._log.config.durability) == "disk"
         if on_disk or self._log.flusher.is_due(end):
-            self._log.flusher.sync_to(end)
+            self._log.flusher.sync_to(end, life)
         return AppendResult(base, end - 1, timestamp, on_disk)
 
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:

@@ -97,9 +97,22 @@ class PartitionLog:
     # --- durability ---
 
     def sync(self) -> None:
-        """Bring everything published so far to the device."""
+        """Bring everything published so far to the device.
+
+        Raises StorageError, also once when a sync failed elsewhere, the partition was recovered, and records of this
+        process may be gone.
+        """
         if not self.context.readonly:
-            self.flusher.sync_to(self.end_offset)
+            self.writer.refuse_lost()
+            life, end_offset = self.present()
+            self.flusher.sync_to(end_offset, life)
+
+    def present(self) -> tuple[int, int]:
+        """Return the log's life, and the log end offset in it."""
+        while True:
+            life, end_offset = self.head.life, self.end_offset
+            if self.head.life == life:
+                return life, end_offset
 
     # --- reading ---
 
@@ -171,7 +184,7 @@ class PartitionLog:
     @property
     def durable_end_offset(self) -> int:
         """Every record before this offset is on the device."""
-        return min(self.head.words.item(L.HEAD_DURABLE), self.end_offset)
+        return min(self.head.durable_end, self.end_offset)
 
     @property
     def size_bytes(self) -> int:

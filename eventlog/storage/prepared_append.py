@@ -48,6 +48,7 @@ class PreparedAppend:
         self._is_held = False
         self._has_written = False
         self._token = NOBODY
+        self._life = 0  # the life of the log that it is published in
 
     @property
     def base_offset(self) -> int:
@@ -68,6 +69,7 @@ class PreparedAppend:
             self._end.lock_and_take_over()
         except OSError as error:
             raise translate(error, self.log.directory) from error
+        self._life = self._life or self._end._life
 
     def write(self, transaction: int, journal_offset: int) -> None:
         """Write the batches where nobody reads them yet, and mark the partition as pending. Raises LogFullError, ..."""
@@ -107,7 +109,7 @@ class PreparedAppend:
 
     def sync(self) -> None:
         """Bring what was published to the device, and the outcome. Raises StorageError."""
-        self.log.flusher.sync_to(self.end_offset)
+        self.log.flusher.sync_to(self.end_offset, self._life)
 
     def flush_if_due(self) -> None:
         """Do what the topic's ``flush_messages`` and ``flush_ms`` ask for."""

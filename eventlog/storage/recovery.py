@@ -3,6 +3,8 @@
 Runs when the first process of a session opens the partition, when the head is missing or damaged, and after a failed
 sync. Under the partition's lock:
 
+0. Begin a new life of the log (`Head.begin_life`): what other processes still do for the last one counts for nothing
+   from here on. A crash leaves a partition to be recovered.
 1. Begin at the recovery point, which says under its own checksum what was on the device; without one, at the last
    segment but one (older ones were synced when their successors were sealed). Compare the index entries before it with
    the checksum that it keeps of them, and build them anew if they do not fit: they are not synced before their segment
@@ -17,7 +19,8 @@ sync. Under the partition's lock:
    But when the recovery point says that records were on the device there, this is damage: offsets are never given
    out twice, so the log goes on behind it, in a new segment. A crash in between leaves that segment, empty.
    What an unfinished transaction wrote is overwritten without a copy: nobody was promised it.
-4. Write the index entries of what was scanned behind those.
+4. After a failed sync, write what was scanned once more: the kernel may call clean what never reached the device, and
+   the next sync brings it there. Write the index entries of what was scanned behind those before it.
 5. Fill the head: the writer's word, which tells of a failed sync, and the session last. A crash before repeats all.
 
 A log that may only be read is scanned in the same way into a private head, and nothing is written: an index that does
@@ -70,10 +73,10 @@ class RecoveryReport:
 
 def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]:
     """Return a true head and what was found on the way. The caller holds the partition's lock."""
-    poisoned = head is not None and head.words.item(L.HEAD_WRITER) == L.WRITER_POISONED
-    if poisoned:
-        _forget_cached_pages(log)
-    return _Recovery(log, head, write_again=poisoned).run()
+    has_failed = head is not None and head.has_failed()
+    if head is not None and not log.context.readonly:
+        head.begin_life(log.context.session)
+    return _Recovery(log, head, write_again=has_failed).run()
 
 
 def _with_checksums(point: EndState, segment: Segment) -> EndState:
@@ -89,13 +92,6 @@ def _with_checksums(point: EndState, segment: Segment) -> EndState:
 def _keep_with(index: IndexFile, count: int, last: Entries) -> None:
     """Use, in a log that may only be read, ``count`` entries: those of the file, and behind them the last ones."""
     index.keep(np.concatenate([index.entries(count - len(last)), last]))
-
-
-def _forget_cached_pages(log: PartitionLog) -> None:
-    """After a failed sync the cache may hold what the device does not: read everything back from there."""
-    for base in log.segments.bases():
-        with log.context.fs.opened(log.segments.path(base), os.O_RDONLY) as fd:
-            log.context.fs.forget_cached(fd)
 
 
 class _Recovery:

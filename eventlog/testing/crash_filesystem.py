@@ -335,10 +335,6 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return super().read_file(path)
 
-    def forget_cached(self, fd: int) -> None:
-        """Nothing to forget: what the simulated medium holds is noted apart."""
-        self._check_alive()
-
 
 class _WatchedPage(np.ndarray[Any, np.dtype[Any]]):
     """A mapped page, or a view of it, that tells its process of each store."""

@@ -73,8 +73,8 @@ def flush_looks_at_the_mark_too_early(patch: Patch) -> None:
 def durable_publish_names_too_late_a_place(patch: Patch) -> None:
     """A durable commit's recovery point names a place in the journal that it was not asked for."""
 
-    def set_recovery_point(real: Any, head: Any, state: Any, journal_offset: int = 0) -> None:
-        real(head, state, journal_offset and journal_offset + 2)
+    def set_recovery_point(real: Any, head: Any, state: Any, journal_offset: int = 0, life: int | None = None) -> None:
+        real(head, state, journal_offset and journal_offset + 2, life)
 
     patch.replace(Head, "set_recovery_point", set_recovery_point)
 

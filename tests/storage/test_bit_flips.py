@@ -24,7 +24,7 @@ from eventlog.storage.verification import verify_partition
 
 FILES = [f"{0:020d}.log", f"{0:020d}.index", f"{0:020d}.timeindex"]
 FILES += [f"{6:020d}.log", f"{6:020d}.index", f"{6:020d}.timeindex", "head"]
-HEAD_BYTES = layouts.HEAD_RECOVERY_POINT * 8 + layouts.END_SLOT.size + layouts.SLOT_CHECKSUM.size
+HEAD_BYTES = layouts.HEAD_RECOVERY_POINTS[0] * 8 + layouts.END_SLOT.size + layouts.SLOT_CHECKSUM.size
 CONFIG = eventlog.TopicConfig(segment_ms=25, index_interval_bytes=0)
 
 

@@ -249,7 +249,7 @@ def test_no_step_happens_after_a_crash(fs: CrashFileSystem, root: Path) -> None:
         lambda: fs.rename(str(root / "file"), str(root / "b")), lambda: fs.unlink(str(root / "file")),
         lambda: fs.mkdir(str(root / "c")), lambda: fs.rmdir(str(root / "c")), lambda: fs.listdir(str(root)),
         lambda: fs.exists(str(root)), lambda: fs.read_file(str(root / "file")), lambda: fs.size_of(str(root / "file")),
-        lambda: fs.identity(fd), lambda: fs.forget_cached(fd), lambda: fs.map_shared(fd, 1),
+        lambda: fs.identity(fd), lambda: fs.map_shared(fd, 1),
         lambda: fs.map_readonly(fd, 1), lambda: fs.sync_directory(str(root)),
         lambda: fs.pwritev(fd, [b"x"], 0), lambda: fs.replace_file(str(root / "file"), b"x"),
     ]  # fmt: skip
