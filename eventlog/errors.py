@@ -10,6 +10,7 @@
     │   ├── ReadOnlyLogError (PermissionError)         no permission to write here
     │   ├── LogFullError (OSError)                     the disk, or a quota on it, is full
     │   ├── StorageError (OSError)                     the device failed; the partition refuses writes
+    │   ├── LogMovedError (OSError)                    another directory, or none, is at the log's path by now
     │   ├── CorruptSegmentError (ValueError)           bytes of a segment are damaged or missing
     │   └── CorruptMetadataError (ValueError)          a small control file is damaged
     ├── topics
@@ -122,6 +123,16 @@ class StorageError(EventLogError, OSError):
     """The device failed. After a failed sync the partition refuses writes until it is reopened and verified."""
 
     errno = errno.EIO
+
+
+class LogMovedError(EventLogError, OSError):
+    """The log was removed, moved or replaced while it was open: ``path`` leads to another log by now, or to none.
+
+    Nothing of the call was written. A log that comes back to its path goes on; otherwise close it, and open it where
+    it lies now.
+    """
+
+    errno = errno.ESTALE
 
 
 class CorruptSegmentError(EventLogError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 import weakref
 from typing import Any
 
@@ -23,14 +22,9 @@ from eventlog.errors import (
     ClosedError,
     InvalidConfigError,
     InvalidTopicError,
-    NotALogError,
-    UnsupportedFileSystemError,
+    LogMovedError,
 )
-from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
-from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
-from eventlog.files.mounts import network_file_system
-from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
 from eventlog.monitoring.group_description import GroupDescription
 from eventlog.monitoring.group_monitor import GroupMonitor
 from eventlog.monitoring.transaction_description import TransactionDescription
@@ -39,6 +33,8 @@ from eventlog.monitoring.transaction_verification import TransactionsReport, ver
 from eventlog.producer.linger_thread import join_finishing
 from eventlog.producer.producer import Producer
 from eventlog.storage.context import LogContext
+from eventlog.storage.log_directory import prepare
+from eventlog.storage.log_root import LogRoot
 from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
 from eventlog.topics.internal import is_internal, refuse_reserved
@@ -49,7 +45,6 @@ MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit 
 
 OFFSETS_RETENTION_MINUTES = 7 * 24 * 60  # Kafka's offsets.retention.minutes
 
-_BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
 _every_log: weakref.WeakSet[EventLog] = weakref.WeakSet()
 
 
@@ -74,7 +69,8 @@ class EventLog:
         _check_count("offsets_retention_minutes", offsets_retention_minutes)
         self.path = os.path.abspath(os.fsdecode(path))
         fs = filesystem or FileSystem()
-        self.readonly = _prepare(fs, self.path, readonly=readonly)
+        self.readonly = prepare(fs, self.path, readonly=readonly)
+        self._root = LogRoot(fs, self.path)
         with translated(self.path):
             self._session = Session(fs, self.path, readonly=self.readonly)
         self._context = LogContext(
@@ -84,17 +80,19 @@ class EventLog:
             self._session.number,
             self.readonly,
             self._session.look_again,
+            root=self._root,
         )
         self._registry = TopicRegistry(self._context, self.path, self._session)
         self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)
         self._coordinator = TransactionCoordinator(self._context, self.path, self._registry, self._offsets)
         self._context.journal = self._coordinator.journal
-        self._groups = GroupMonitor(fs, self.path, self._registry, self._offsets, self._context.clock)
-        self._transactions = TransactionMonitor(fs, self.path, self._coordinator.journal, self._context.clock)
+        self._groups = GroupMonitor(self._context, self.path, self._registry, self._offsets)
+        self._transactions = TransactionMonitor(self._context, self.path, self._coordinator.journal)
         self._closed = False
         self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
         if self._session.is_first and not self.readonly:
             self._registry.sweep()
+        self._root.check()  # it may have been replaced while it was opened
         _every_log.add(self)
 
     # --- topics ---
@@ -119,7 +117,8 @@ class EventLog:
 
     def topic(self, name: str) -> Topic:
         """Return the topic. Raises UnknownTopicError when there is none."""
-        self._check_open()
+        self._refuse_closed()
+        self._root.look()
         return self._registry.get(name)
 
     def topics(self, include_internal: bool = False) -> list[str]:
@@ -150,7 +149,7 @@ class EventLog:
 
         Raises InvalidConfigError, and ReadOnlyLogError when the log was opened for reading only.
         """
-        self._check_open()
+        self._refuse_closed()
         self._registry.refuse_readonly()
         settings = configure(ProducerConfig, config)
         producer = Producer(self._registry, settings, self._context.clock, self._coordinator)
@@ -195,7 +194,7 @@ class EventLog:
         Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``, and raises
         UnknownTopicError.
         """
-        self._check_open()
+        self._refuse_closed()
         _check_names(topics)
         consumer = self._made_consumer(config)
         made = AsyncConsumer(consumer, topics, None if consumer.config.group is None else self._groups.expire)
@@ -204,7 +203,7 @@ class EventLog:
 
     def _group_directory(self, group: str) -> GroupDirectory:
         self._registry.refuse_readonly()
-        return GroupDirectory(self._context.fs, self.path, group)
+        return GroupDirectory(self._context.fs, self.path, group, root=self._root)
 
     # --- groups ---
 
@@ -254,7 +253,8 @@ class EventLog:
     # --- closing ---
 
     def flush(self) -> None:
-        """Bring everything that this process wrote to the device."""
+        """Bring everything that this process wrote to the device. Raises LogMovedError, and StorageError."""
+        self._root.check()
         for topic in self._registry.used_topics():
             for partition in topic.partitions.made():
                 partition.flush_if_written()
@@ -283,12 +283,14 @@ class EventLog:
         self._closed = True
         try:
             if not self.readonly:
-                self.flush()
+                with contextlib.suppress(LogMovedError):  # what is to be done about it was told by every other call
+                    self.flush()
         finally:
             self._coordinator.close()
             self._context.closed = True
             self._registry.close()
             self._session.close()
+            self._root.close()
         if errors:
             raise errors[0]
 
@@ -305,6 +307,10 @@ class EventLog:
         self._context.open_files.after_fork()
 
     def _check_open(self) -> None:
+        self._refuse_closed()
+        self._root.check()
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise ClosedError("the log is closed", path=self.path, hint="open it again")
 
@@ -324,69 +330,6 @@ def _check_names(topics: tuple[object, ...]) -> None:
                 f"{topic!r} is a {type(topic).__name__}, not a topic's name", topic=topic,
                 hint='give names: consumer("t"), or consumer("t", "u") for several',
             )  # fmt: skip
-
-
-def _prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
-    """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
-    if os.path.exists(path) and not os.path.isdir(path):
-        raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
-    if readonly and not fs.exists(os.path.join(path, LOG_META)):
-        raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
-    with translated(path):
-        _make_directories(fs, path)
-    kind = network_file_system(path)
-    if kind is not None:
-        raise UnsupportedFileSystemError(
-            f"{kind} is a network file system: its locks and mappings are not shared safely", path=path,
-            hint="put the log on a local disk",
-        )  # fmt: skip
-    meta = os.path.join(path, LOG_META)
-    readonly = readonly or not os.access(path, os.W_OK)
-    if not fs.exists(meta):
-        _create(fs, path, meta)
-    with translated(meta):
-        read_checkpoint(fs, meta, "log")
-    return readonly
-
-
-def _make_directories(fs: FileSystem, path: str) -> None:
-    """Make the directory and those above it, each of them durable."""
-    if not os.path.isdir(path):
-        parent = os.path.dirname(path)
-        _make_directories(fs, parent)
-        _make_if_missing(fs, path)
-        _sync_entry_of(fs, path)
-
-
-def _sync_entry_of(fs: FileSystem, path: str) -> None:
-    with contextlib.suppress(PermissionError):  # who may enter a directory may not always open it
-        fs.sync_directory(os.path.dirname(path))
-
-
-def _make_if_missing(fs: FileSystem, path: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        fs.mkdir(path)
-
-
-def _create(fs: FileSystem, path: str, meta: str) -> None:
-    with translated(path):
-        names = fs.listdir(path)
-    foreign = [name for name in names if name not in _BEFORE_A_LOG and not name.endswith(".tmp")]
-    if foreign and LOG_META not in foreign:
-        raise NotALogError(
-            f"the directory holds {foreign[0]!r} but no {LOG_META}", path=path,
-            hint="give an empty or a new directory for a new log",
-        )  # fmt: skip
-    lock = FileLock(fs, os.path.join(path, ROOT_LOCK))
-    try:
-        with translated(path), lock:
-            if not fs.exists(meta):
-                _make_if_missing(fs, os.path.join(path, TOPICS))
-                fs.sync_directory(path)  # it must not be missing where the file is that says "here lies a log"
-                write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
-                _sync_entry_of(fs, path)
-    finally:
-        lock.close()
 
 
 def _after_fork_in_child() -> None:

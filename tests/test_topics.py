@@ -304,7 +304,7 @@ for partition in log.topic("t").partitions:
     if partition.number % 500 == 0: look()
 answer([bad, most[0], most[1] - before])
 """
-    bad, descriptors, mappings = run_python(script, log_path, timeout=200)
+    bad, descriptors, mappings = run_python(script, log_path, timeout=900)
     assert bad == 0
     assert descriptors < 250
     assert mappings < 25_000  # of the 65,530 that Linux gives a process: a head each, and the segments of a few

@@ -215,6 +215,7 @@ class Consumer:
         if self._wakeup:
             self._wakeup = False
             raise WakeupError("another thread called wakeup()")
+        self._registry.root.look()
         if self._group is not None:
             self._group.before_poll(self._session.metadata_version)
         if self._seen_version != self._session.metadata_version:

@@ -40,10 +40,14 @@ from eventlog.files.notify import Words, wake
 from eventlog.files.page import create_page, open_page
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, GROUP_STATE, GROUPS, LOCK, MEMBERS
+from eventlog.storage.log_root import NoRoot
 
 _SHOWN = 40  # characters of a name in an error
 PATIENCE = 0.02  # seconds to wait for the lock in a poll: it is held for microseconds, unless its holder was stopped
 PATIENCE_AT_LAST = 0.5  # seconds to wait for the lock in order to leave, when no poll comes that could try again
+
+
+_NO_ROOT = NoRoot()
 
 
 class GroupBusy(Exception):  # noqa: N818  # no error: whoever polls goes on with what there is, and tries again
@@ -76,9 +80,13 @@ def group_names(fs: FileSystem, root: str) -> list[str]:
 class GroupDirectory:
     """The files of one group. ``path`` and ``group`` tell which."""
 
-    def __init__(self, fs: FileSystem, root: str, group: str, *, readonly: bool = False) -> None:
+    def __init__(
+        self, fs: FileSystem, log_path: str, group: str, *, readonly: bool = False, root: NoRoot = _NO_ROOT
+    ) -> None:
+        """``root`` tells whether the log is still at ``log_path``."""
         self.group = group
-        self.path = os.path.join(root, GROUPS, group_directory_name(group))
+        self.path = os.path.join(log_path, GROUPS, group_directory_name(group))
+        self.root = root
         self.lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
         self._fs = fs
         self._words: Words | None = None
@@ -87,7 +95,8 @@ class GroupDirectory:
     # --- the directory ---
 
     def prepare(self) -> None:
-        """Make the directory, if it is not there."""
+        """Make the directory, if it is not there. Raises LogMovedError."""
+        self.root.check()
         members = os.path.join(self.path, MEMBERS)
         if self._fs.exists(members):
             return
@@ -241,6 +250,7 @@ class GroupDirectory:
             try:
                 if not self.lock.acquire_within(patience):
                     raise GroupBusy
+                self.root.check()
                 with self.lock:
                     yield self.read()
             except BaseException:

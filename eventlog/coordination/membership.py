@@ -34,7 +34,7 @@ from eventlog.coordination.group_directory import PATIENCE_AT_LAST, GroupBusy, G
 from eventlog.coordination.group_state import GroupState, Member, Partitions
 from eventlog.coordination.liveness import Liveness
 from eventlog.coordination.rebalancer import Rebalancer
-from eventlog.errors import ClosedError, CommitFailedError, FencedInstanceIdError, FencedMemberError
+from eventlog.errors import ClosedError, CommitFailedError, FencedInstanceIdError, FencedMemberError, LogMovedError
 from eventlog.files.file_lock import FileLock
 from eventlog.files.notify import Word, Words
 from eventlog.format import layouts as L
@@ -161,8 +161,8 @@ class Membership:
                         self._rebalancer.rebalance(state)
                         self.directory.write(state)
                     self.directory.remove_member(self.member_id)
-        except GroupBusy:  # the others find this one dead, which comes to the same
-            _log.warning("left %s without its lock, which another process holds", self.directory.path)
+        except (GroupBusy, LogMovedError) as error:  # the others find this one dead, which comes to the same
+            _log.warning("left %s without its lock: %s", self.directory.path, str(error) or "another process holds it")
         finally:
             self._forget()
 

@@ -35,7 +35,7 @@ class TransactionCoordinator:
 
     def transactional_id(self, transactional_id: str) -> TransactionalId:
         """Return the files of a transactional id. Raises InvalidConfigError for a text that cannot be one."""
-        return TransactionalId(self._context.fs, self._root, transactional_id, self.clock)
+        return TransactionalId(self._context, self._root, transactional_id)
 
     def checked_offsets(self, offsets: object) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return what a caller wants to commit; see `checked_offsets` for what is raised."""
@@ -55,7 +55,7 @@ class TransactionCoordinator:
 
     def group_directory(self, group: str) -> GroupDirectory:
         """Return the files of a group. Raises InvalidGroupError."""
-        return GroupDirectory(self._context.fs, self._root, group)
+        return GroupDirectory(self._context.fs, self._root, group, root=self._context.root)
 
     def begin(self, known: TransactionalId, patience: float, timeout_ms: int) -> tuple[int, int]:
         """Return producer id and epoch for a new producer, once the last transaction of the one before is whole."""

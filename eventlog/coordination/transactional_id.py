@@ -27,7 +27,6 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from eventlog.clock import Clock
 from eventlog.coordination.directory_name import directory_name
 from eventlog.errors import DeliveryTimeoutError, InvalidConfigError, ProducerFencedError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
@@ -38,6 +37,7 @@ from eventlog.files.page import create_page, open_page
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, LOCK, TRANSACTION_OWNER, TRANSACTIONAL_STATE, TRANSACTIONS
 from eventlog.format.producer_stamp import LAST_EPOCH
+from eventlog.storage.context import LogContext
 
 _SHOWN = 40  # characters of an id in an error
 
@@ -53,9 +53,7 @@ def transactional_ids(fs: FileSystem, root: str) -> list[str]:
 class TransactionalId:
     """The files of one transactional id, and this process's hold on them."""
 
-    def __init__(
-        self, fs: FileSystem, root: str, transactional_id: str, clock: Clock, *, readonly: bool = False
-    ) -> None:
+    def __init__(self, context: LogContext, root: str, transactional_id: str, *, readonly: bool = False) -> None:
         """Raises InvalidConfigError for a text that cannot be one."""
         try:
             name = directory_name(transactional_id)
@@ -64,8 +62,9 @@ class TransactionalId:
             raise InvalidConfigError(reason, hint="choose another") from error
         self.transactional_id = transactional_id
         self.path = os.path.join(root, TRANSACTIONS, name)
-        self._fs = fs
-        self._clock = clock
+        self._fs = fs = context.fs
+        self._clock = context.clock
+        self._root = context.root
         self._lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
         self._owner = FileLock(fs, os.path.join(self.path, TRANSACTION_OWNER), readonly=readonly)
         self._page: Words | None = None
@@ -78,6 +77,7 @@ class TransactionalId:
 
         Raises DeliveryTimeoutError when another process holds the lock for longer than ``patience`` seconds.
         """
+        self._root.check()  # before anything is made in another log
         with translated(self.path):
             for path in (os.path.dirname(self.path), self.path):
                 with contextlib.suppress(FileExistsError):
@@ -124,6 +124,7 @@ class TransactionalId:
             try:
                 if not self._lock.acquire_within(patience):
                     raise self._busy(patience)
+                self._root.check()
                 yield
             finally:
                 self._lock.release()

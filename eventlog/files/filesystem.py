@@ -67,6 +67,7 @@ class FileSystem:
     map_readonly = staticmethod(map_readonly)
     map_shared = staticmethod(map_shared)
     rmdir = staticmethod(os.rmdir)
+    stat = staticmethod(os.fstat)
 
     if sys.platform == "darwin":  # fsync there stops at the drive's cache; F_FULLFSYNC reaches the medium
 
@@ -79,8 +80,14 @@ class FileSystem:
         sync = staticmethod(os.fdatasync)
 
     def opened(self, path: str, flags: int) -> OpenFile:
-        """Open the file, so that no interrupt can lose the descriptor; ``with`` gives it, and closes it."""
-        return OpenFile(self.open, self.close, path, flags, CREATE_MODE)
+        """Open the file, so that no interrupt can lose the descriptor; ``with`` gives it, and closes it.
+
+        Raises FileNotFoundError also when a file is in the place of a directory above it.
+        """
+        try:
+            return OpenFile(self.open, self.close, path, flags, CREATE_MODE)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
 
     def sync_all(self, fds: Sequence[int], failed: Callable[[int, OSError], object]) -> None:
         """Sync several files, at once where that is quicker; ``failed`` is told each one that could not be synced."""
@@ -100,6 +107,11 @@ class FileSystem:
     def identity(self, fd: int) -> tuple[int, int]:
         """Return what tells the open file from another one that has taken its name."""
         found = os.fstat(fd)
+        return found.st_dev, found.st_ino
+
+    def identity_of(self, path: str) -> tuple[int, int]:
+        """Return the same of the file that the path leads to."""
+        found = os.stat(path)
         return found.st_dev, found.st_ino
 
     def is_linked(self, fd: int) -> bool:

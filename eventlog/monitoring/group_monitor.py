@@ -23,18 +23,18 @@ from functools import partial
 
 import numpy as np
 
-from eventlog.clock import Clock
 from eventlog.coordination.group_directory import GroupBusy, GroupDirectory, group_names
 from eventlog.coordination.group_state import GroupState, Member
 from eventlog.coordination.offset_records import Committed
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, GroupNotEmptyError, UnknownGroupError
-from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.filesystem import translated
 from eventlog.files.page import open_page
 from eventlog.format import layouts as L
 from eventlog.format.filenames import GROUP_STATE
 from eventlog.model import TopicPartition
 from eventlog.monitoring.group_description import GroupDescription, MemberDescription, PartitionLag
+from eventlog.storage.context import LogContext
 from eventlog.topics.registry import TopicRegistry
 
 _LOOKS = 20  # at a state that changes all the time; the last one is taken as it is
@@ -46,13 +46,14 @@ _EXPIRY_INTERVAL = 600.0  # seconds: Kafka's offsets.retention.check.interval.ms
 class GroupMonitor:
     """The groups of one log, as `EventLog` shows them."""
 
-    def __init__(self, fs: FileSystem, root: str, registry: TopicRegistry, offsets: OffsetStore, clock: Clock) -> None:
-        self._fs = fs
+    def __init__(self, context: LogContext, root: str, registry: TopicRegistry, offsets: OffsetStore) -> None:
+        self._context = context
+        self._fs = context.fs
         self._root = root
         self._registry = registry
         self._offsets = offsets
-        self._clock = clock
-        self._next_expiry = clock.monotonic()
+        self._clock = context.clock
+        self._next_expiry = context.clock.monotonic()
 
     # --- looking ---
 
@@ -79,8 +80,8 @@ class GroupMonitor:
             tuple(self._members(directory, state, alive)), tuple(self._lags(state, committed)),
         )  # fmt: skip
 
-    def _directory(self, group: str) -> GroupDirectory:
-        return GroupDirectory(self._fs, self._root, group, readonly=True)
+    def _directory(self, group: str, *, readonly: bool = True) -> GroupDirectory:
+        return GroupDirectory(self._fs, self._root, group, readonly=readonly, root=self._context.root)
 
     def _look(self, directory: GroupDirectory) -> tuple[GroupState | None, set[str]]:
         """Return the state, and who lived while it was the state."""
@@ -150,7 +151,7 @@ class GroupMonitor:
         Raises GroupNotEmptyError while a member lives, UnknownGroupError, InvalidGroupError and ReadOnlyLogError.
         """
         self._registry.refuse_readonly()
-        directory = GroupDirectory(self._fs, self._root, group)
+        directory = self._directory(group, readonly=False)
         state_path = os.path.join(directory.path, GROUP_STATE)
         with translated(directory.path):
             if not (self._offsets.all_committed(group) or self._fs.exists(state_path) or self._alive(directory)):
@@ -191,7 +192,7 @@ class GroupMonitor:
             return
         self._next_expiry = now + _EXPIRY_INTERVAL
         for group in self._offsets.stale_groups():
-            directory = GroupDirectory(self._fs, self._root, group)
+            directory = self._directory(group, readonly=False)
             with contextlib.suppress(GroupNotEmptyError):
                 self._delete(directory, partial(self._refuse_used, directory))
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from itertools import islice
 
-from eventlog.clock import Clock
 from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.coordination.transactional_id import TransactionalId, transactional_ids
 from eventlog.errors import CorruptMetadataError, InvalidConfigError
-from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.filesystem import translated
 from eventlog.files.notify import Words
 from eventlog.format import layouts as L
 from eventlog.model import TopicPartition
 from eventlog.monitoring.transaction_description import TransactionDescription
 from eventlog.quantities import whole
+from eventlog.storage.context import LogContext
 
 _LOOKS = 20  # at an id whose producers come and go; the last one is taken as it is
 _STATES = {
@@ -26,11 +26,10 @@ _STATES = {
 class TransactionMonitor:
     """The transactions of one log, as `EventLog` shows them."""
 
-    def __init__(self, fs: FileSystem, root: str, journal: TransactionJournal, clock: Clock) -> None:
-        self._fs = fs
+    def __init__(self, context: LogContext, root: str, journal: TransactionJournal) -> None:
+        self._context = context
         self._root = root
         self._journal = journal
-        self._clock = clock
 
     def describe_all(self) -> list[TransactionDescription]:
         """Return what can be said of each transactional id now, sorted by id."""
@@ -39,11 +38,11 @@ class TransactionMonitor:
 
     def ids(self) -> list[str]:
         """Return all transactional ids that were ever used, sorted."""
-        return transactional_ids(self._fs, self._root)
+        return transactional_ids(self._context.fs, self._root)
 
     def files(self, name: str) -> TransactionalId:
         """Return the files of an id, to be looked at."""
-        return TransactionalId(self._fs, self._root, name, self._clock, readonly=True)
+        return TransactionalId(self._context, self._root, name, readonly=True)
 
     def recent(self, count: int) -> list[TransactionOutcome]:
         """Return the last outcomes of the journal, newest last. Reads no more of it than that."""

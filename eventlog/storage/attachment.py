@@ -29,7 +29,7 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
         except FileExistsError:
             pass
         except FileNotFoundError:
-            raise log.unknown_topic() from None
+            raise log.gone() from None
         head = Head.open(fs, path, writable=True)
         if head is not None and _is_true(log, head):
             return head, None  # without the lock: a commit that is under way may hold it for a while

@@ -10,6 +10,7 @@ import attrs
 from eventlog.clock import Clock
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.log_root import NoRoot
 from eventlog.storage.open_files import OpenFiles
 
 
@@ -86,6 +87,7 @@ class LogContext:
     look_for_session: Callable[[], int] = int  # for a reader who was alone: the number, once writers have come
     closed: bool = False
     journal: Journal = attrs.Factory(NoJournal)
+    root: NoRoot = attrs.Factory(NoRoot)
 
     def seen_by(self, topic: str) -> LogContext:
         """Return what a topic's partitions are given: those of the journal ask nobody, least of all themselves."""

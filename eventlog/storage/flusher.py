@@ -122,13 +122,14 @@ class Flusher:
         head = self._log.head
         state = head.end_state()
         if head.end_offset == L.END_DELETED:
-            raise self._log.unknown_topic()
+            raise self._log.gone()
         self._refuse_unless(life)  # now that the state is known: it is of this life
         try:
             self._sync_segments(head.durable_end, state)
             self._sync_directories(state.segment_base)
         except OSError as error:
             raise self.failure(error, self._log.writer.poison) from error
+        self._log.context.root.check()  # what was opened by path just now may be of another log
         self._refuse_unless(life)  # others may have been told of a device error meanwhile
         self.sync_outcomes()
         self._last_flush = self._log.context.clock.monotonic()
@@ -194,7 +195,7 @@ class Flusher:
     def failure(self, error: OSError, poison: Callable[[], None]) -> EventLogError:
         """Return what a failed sync means to its caller; calls ``poison`` if the device may have lost something."""
         if isinstance(error, FileNotFoundError) and self._log.is_gone():
-            return self._log.unknown_topic()
+            return self._log.gone()
         if error.errno in _NEVER_REACHED_THE_DEVICE:
             return translate(error, self._log.directory)
         poison()

@@ -165,7 +165,7 @@ class LogCursor:
     def _damage(self, reason: str, path: str, position: int, segment: Segment | None = None) -> Exception:
         """Return the error for damage at ``next_offset``, with the first offset that can be read behind it."""
         if self.log.is_gone():
-            return self.log.unknown_topic()
+            return self.log.gone()
         end = self.log.end_offset
         later = [base for base in self.log.segments.bases() if base > self.next_offset]
         next_offset = min([end, *later])

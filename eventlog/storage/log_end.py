@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from eventlog.format.filenames import LOG, segment_name
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.head import EndState
+from eventlog.storage.log_root import LOOK_INTERVAL
 from eventlog.storage.producer_sequences import ProducerSequences
 from eventlog.storage.tail import Tail
 from eventlog.storage.writer_lives import WriterLives, poisoned_error
@@ -51,8 +53,8 @@ class LogEnd:
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
         "_active", "_active_fd", "_closed", "_flushes", "_fs", "_index_interval", "_last_slot", "_life", "_lock",
-        "_lock_fd", "_log", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms", "_sequences",
-        "_stamps_appends", "_tail", "_token", "_words", "has_written", "lives",
+        "_lock_fd", "_log", "_look_at", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms",
+        "_sequences", "_stamps_appends", "_tail", "_token", "_words", "has_written", "lives",
     )
     # fmt: on
 
@@ -65,6 +67,7 @@ class LogEnd:
         self._mutex = threading.Lock()
         self._lock = log.lock
         self._lock_fd = -1
+        self._look_at = 0.0  # when to look again whether the files are still at their path
         self._token = NOBODY
         self._active: ActiveSegment | None = None
         self._active_fd = -1
@@ -129,9 +132,17 @@ class LogEnd:
         if self._lock_fd < 0:
             self._open_lock()
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        self.look()
         if self._words.item(_WRITER) != self._token:
             self._take_over()
         self._log.recently_used = True
+
+    def look(self) -> None:
+        """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
+        self._log.context.root.check()
+        if not self._fs.is_linked(self._lock_fd):
+            raise self._log.gone()
+        self._look_at = time.monotonic() + LOOK_INTERVAL
 
     def _take_over(self) -> None:
         """Become the writer: learn the published end, open what it lies in, and tidy up behind it."""
@@ -218,7 +229,7 @@ class LogEnd:
 
     def _refuse_unless_writable(self) -> None:
         if self._words.item(_END) == L.END_DELETED:
-            raise self._log.unknown_topic()
+            raise self._log.gone()
         if self._closed:
             raise ClosedError(
                 "the log is closed", topic=self._log.topic, partition=self._log.partition, hint="open it again"
@@ -232,10 +243,11 @@ class LogEnd:
             raise poisoned_error(self._log)
 
     def _open_active(self, base_offset: int, *, create: bool) -> None:
+        self._log.context.root.check()  # first: the indexes would be made in another log
         opened = ActiveSegment(self._fs, self._log.directory, base_offset, create=create)
         if self._log.is_gone():
             opened.close()
-            raise self._log.unknown_topic()
+            raise self._log.gone()
         before = self._active
         self._active, self._active_fd = opened, opened.fd
         if before is not None:
@@ -244,16 +256,17 @@ class LogEnd:
 
     def _open_lock(self) -> None:
         self._refuse_unless_writable()
+        self._log.context.root.check()
         lock_fd = self._lock.fd
         if self._log.is_gone():
             self._lock.close()
-            raise self._log.unknown_topic()
+            raise self._log.gone()
         self._lock_fd = lock_fd
 
     def _refuse_if_gone(self) -> None:
         """A path may lead into another topic by now: one of the same name, made after this one was deleted."""
         if self._log.is_gone():
-            raise self._log.unknown_topic()
+            raise self._log.gone()
 
     def _roll(self) -> None:
         """Seal the active segment and begin the next one; see the module's docstring for the crash cases."""

@@ -19,6 +19,7 @@ the outcomes of its transactions, so that recovery never needs to look further b
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ from eventlog.model import AppendResult
 from eventlog.storage.log_end import NOBODY, OTHER_SLOT, LogEnd, add_all
 
 _flock = fcntl.flock
+_monotonic = time.monotonic
 _EXCLUSIVE, _UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_UN
 _END, _WRITER, _SLEEPING = L.HEAD_END, L.HEAD_WRITER, L.HEAD_SLEEPING
 _pack_prefix = L.PREFIX.pack
@@ -112,6 +114,8 @@ class LogWriter(LogEnd):
                     if self._lock_fd < 0:
                         self._open_lock()
                     _flock(self._lock_fd, _EXCLUSIVE)
+                    if _monotonic() >= self._look_at:
+                        self.look()
                     words, tail = self._words, self._tail
                     if words.item(_WRITER) != self._token:
                         self._take_over()
@@ -198,7 +202,7 @@ class LogWriter(LogEnd):
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
         """Translate an operating system's error; say, in its ``append_result``, if the records are written even so."""
         if isinstance(error, FileNotFoundError) and self._log.is_gone():
-            raise self._log.unknown_topic() from error
+            raise self._log.gone() from error
         written = AppendResult(base, end - 1, timestamp, False) if end >= 0 else None
         if written is not None:
             error.append_result = written  # type: ignore[attr-defined]

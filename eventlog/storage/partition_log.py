@@ -7,10 +7,9 @@ import logging
 import os
 import time
 import weakref
-from functools import partial
 
 from eventlog.config import TopicConfig
-from eventlog.errors import DeliveryTimeoutError, EventLogError, UnknownTopicError
+from eventlog.errors import DeliveryTimeoutError, EventLogError, LogMovedError, UnknownTopicError
 from eventlog.files.file_lock import FileLock
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOCK
@@ -54,8 +53,7 @@ class PartitionLog:
         # What a search by time has just found, and checked: whoever asked reads there next.
         self.found_by_time: tuple[Segment | None, RecordBatch | None] = None, None
         self._is_open = False
-        on_map = partial(context.open_files.add, self)
-        self.segments = SegmentList(context.fs, directory, topic, partition, on_map)
+        self.segments = SegmentList(context.fs, directory, topic, partition, self._on_map)
         self.lock = FileLock(context.fs, os.path.join(directory, LOCK), readonly=context.readonly)
         try:
             self.head, self.recovery = attach(self, self.lock)
@@ -129,7 +127,7 @@ class PartitionLog:
         words = self.head.words
         end: int = words.item(L.HEAD_END)
         if end == L.END_DELETED:
-            raise self.unknown_topic()
+            raise self.gone()
         if words.item(L.HEAD_WRITER) == L.WRITER_PENDING and self.settle():
             return self.end_offset
         return end
@@ -197,8 +195,16 @@ class PartitionLog:
         """Rebuild a sealed segment's indexes, once, when they are missing, short or damaged."""
         self.segments.ensure_indexes(segment, self.config.index_interval_bytes, writable=not self.context.readonly)
 
-    def unknown_topic(self) -> UnknownTopicError:
-        """Return the error of a topic that was deleted."""
+    def _on_map(self) -> None:
+        self.context.root.check()  # what was mapped just now may be of another log
+        self.context.open_files.add(self)
+
+    def gone(self) -> EventLogError:
+        """Return the error of a partition that is not at its path any more: the log was moved, or the topic deleted."""
+        try:
+            self.context.root.check()
+        except LogMovedError as moved:
+            return moved
         return UnknownTopicError("the topic does not exist (any more)", topic=self.topic, partition=self.partition)
 
 

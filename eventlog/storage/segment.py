@@ -55,18 +55,21 @@ class Segment:
         self.partition = partition
         self._fs = fs
         self._on_map = on_map
+        self._identity = (0, 0)  # of the file that is mapped
         self.view = _NOTHING  # the mapping, and the bytes of it that the file is known to have: past them lies SIGBUS
         self.indexes_checked = False
 
     def refresh(self) -> int:
         """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
         with self._fs.opened(self.path, os.O_RDONLY) as fd:
-            size, data = self._fs.size(fd), self.view[0]
-            if size > len(data):
+            found, mapped = self._fs.stat(fd), self._identity  # the identity first: it is noted last
+            size, identity, data = found.st_size, (found.st_dev, found.st_ino), self.view[0]
+            if size > len(data) or (size and identity != mapped):  # past the end of an old file lies SIGBUS
                 room = max(_RESERVE, 1 << (size.bit_length() + 1))
                 data = memoryview(self._fs.map_readonly(fd, room))  # type: ignore[arg-type]  # an array is a buffer
                 self._on_map()
             self.view = data, size  # in one step: other threads read here
+            self._identity = identity
         return size
 
     @property

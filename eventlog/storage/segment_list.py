@@ -41,7 +41,7 @@ class SegmentList:
         """Look at the directory again."""
         try:
             names = self._fs.listdir(self._directory)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             names = []
         self._bases = sorted(base for base in map(segment_base, names) if base is not None)
 

@@ -315,6 +315,11 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return super().identity(fd)
 
+    def identity_of(self, path: str) -> tuple[int, int]:
+        """Return the same of the file that the path leads to."""
+        self._check_alive()
+        return super().identity_of(path)
+
     def is_linked(self, fd: int) -> bool:
         """Tell whether the open file still has a name: no other has taken it."""
         self._check_alive()

@@ -22,7 +22,7 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from eventlog.config import TopicConfig
 from eventlog.errors import (
@@ -65,6 +65,7 @@ class TopicRegistry:
     def __init__(self, context: LogContext, root: str, session: Session) -> None:
         self._context = context
         self._fs = context.fs
+        self.root = context.root
         self._session = session
         self._directory = os.path.join(root, TOPICS)
         self._root_lock = FileLock(context.fs, os.path.join(root, ROOT_LOCK), readonly=context.readonly)
@@ -88,6 +89,7 @@ class TopicRegistry:
 
     def names(self) -> list[str]:
         """Return the names of all topics, sorted."""
+        self.root.check()
         try:
             names = self._fs.listdir(self._directory)
         except FileNotFoundError:
@@ -133,6 +135,14 @@ class TopicRegistry:
 
     # --- changing ---
 
+    @contextlib.contextmanager
+    def _changing(self, path: str) -> Iterator[None]:
+        """Hold the log's root lock, in the log that was opened. Errors of the operating system tell of ``path``."""
+        self.root.check()  # first: the lock's file would be made in another log
+        with translated(path), self._root_lock:
+            self.root.check()
+            yield
+
     def create(
         self, name: str, partitions: int, config: TopicConfig, *, exist_ok: bool, given: Collection[str] = ()
     ) -> Topic:
@@ -145,7 +155,7 @@ class TopicRegistry:
         self.refuse_readonly()
         directory = os.path.join(self._directory, name)
         files = TopicFiles(self._context, directory, name, uuid.uuid4().hex, partitions, config)
-        with self._mutex, translated(directory), self._root_lock:
+        with self._mutex, self._changing(directory):
             if self._fs.exists(directory):
                 if exist_ok:
                     topic = self.get(name)
@@ -157,6 +167,7 @@ class TopicRegistry:
             try:
                 self._fs.mkdir(staged)
                 files.write(staged)
+                self.root.check()
                 self._fs.rename(staged, directory)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -170,7 +181,7 @@ class TopicRegistry:
         """Delete the topic and all its records; see the module's docstring for the crash cases."""
         check_topic_name(name)
         self.refuse_readonly()
-        with self._mutex, translated(self._directory), self._root_lock:
+        with self._mutex, self._changing(self._directory):
             files = self._read(name)
             self._fs.rename(files.directory, os.path.join(self._directory, DELETED + name))
             self._fs.sync_directory(self._directory)
@@ -185,7 +196,7 @@ class TopicRegistry:
         check_topic_name(name)
         _check_count(total, name)
         self.refuse_readonly()
-        with self._mutex, translated(self._directory), self._root_lock:
+        with self._mutex, self._changing(self._directory):
             files = self._read(name)
             if total < files.partition_count:
                 raise InvalidPartitionsError(
@@ -201,7 +212,7 @@ class TopicRegistry:
 
     def sweep(self) -> None:
         """Finish what a crashed process began. Called by the first process of a session."""
-        with translated(self._directory), self._root_lock:
+        with self._changing(self._directory):
             for name in self._fs.listdir(self._directory):
                 self._finish(name)
 

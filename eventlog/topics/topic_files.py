@@ -42,7 +42,8 @@ class TopicFiles:
 
     @classmethod
     def read(cls, context: LogContext, directory: str, name: str) -> TopicFiles:
-        """Read the topic of this name. Raises UnknownTopicError when there is none."""
+        """Read the topic of this name. Raises UnknownTopicError when there is none, and LogMovedError."""
+        context.root.check()
         path = os.path.join(directory, TOPIC_META)
         try:
             fields = read_checkpoint(context.fs, path, "topic")

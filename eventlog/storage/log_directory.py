@@ -1,0 +1,83 @@
+"""Make sure that a log lies at a path: in a missing or empty directory one is created.
+
+Creating, step by step, under the root lock: 1. make ``topics``; 2. sync the directory; 3. write ``eventlog.json``,
+which says "here lies a log". A crash before 3 leaves a directory that the next opening takes for an empty one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+
+from eventlog.errors import NotALogError, UnsupportedFileSystemError
+from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.files.file_lock import FileLock
+from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.mounts import network_file_system
+from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
+
+_BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
+
+
+def prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
+    """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
+    if readonly and not fs.exists(os.path.join(path, LOG_META)):
+        raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
+    with translated(path):
+        _make_directories(fs, path)
+    kind = network_file_system(path)
+    if kind is not None:
+        raise UnsupportedFileSystemError(
+            f"{kind} is a network file system: its locks and mappings are not shared safely", path=path,
+            hint="put the log on a local disk",
+        )  # fmt: skip
+    meta = os.path.join(path, LOG_META)
+    readonly = readonly or not os.access(path, os.W_OK)
+    if not fs.exists(meta):
+        _create(fs, path, meta)
+    with translated(meta):
+        read_checkpoint(fs, meta, "log")
+    return readonly
+
+
+def _make_directories(fs: FileSystem, path: str) -> None:
+    """Make the directory and those above it, each of them durable."""
+    if not os.path.isdir(path):
+        parent = os.path.dirname(path)
+        _make_directories(fs, parent)
+        _make_if_missing(fs, path)
+        _sync_entry_of(fs, path)
+
+
+def _sync_entry_of(fs: FileSystem, path: str) -> None:
+    with contextlib.suppress(PermissionError):  # who may enter a directory may not always open it
+        fs.sync_directory(os.path.dirname(path))
+
+
+def _make_if_missing(fs: FileSystem, path: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        fs.mkdir(path)
+
+
+def _create(fs: FileSystem, path: str, meta: str) -> None:
+    with translated(path):
+        names = fs.listdir(path)
+    foreign = [name for name in names if name not in _BEFORE_A_LOG and not name.endswith(".tmp")]
+    if foreign and LOG_META not in foreign:
+        raise NotALogError(
+            f"the directory holds {foreign[0]!r} but no {LOG_META}", path=path,
+            hint="give an empty or a new directory for a new log",
+        )  # fmt: skip
+    lock = FileLock(fs, os.path.join(path, ROOT_LOCK))
+    try:
+        with translated(path), lock:
+            if not fs.exists(meta):
+                _make_if_missing(fs, os.path.join(path, TOPICS))
+                fs.sync_directory(path)  # it must not be missing where the file is that says "here lies a log"
+                write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
+                _sync_entry_of(fs, path)
+    finally:
+        lock.close()

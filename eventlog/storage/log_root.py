@@ -1,0 +1,90 @@
+"""The directory of an open log, and what tells it from another one at the same path.
+
+A path is no identity. While a log is open, its directory may be removed, moved (``mv log log.1``), made again, or a
+symlink in its path may lead elsewhere. What a process holds open and mapped stays the old log; what it opens by path
+from then on belongs to another one. So each open log keeps ``eventlog.json`` open: that file is written once and never
+replaced, and no other file can have its device and inode while it is open. Another file at its path is another log.
+
+Who looks, and when:
+
+* whoever opens, makes, lists or removes something by path: each time (`check`);
+* an append into a partition that is open, and a poll: at most every `LOOK_INTERVAL` (`look`), since a look costs about
+  as much as the append itself. An append that begins that long after the log was removed or moved is refused.
+
+A log that comes back to its path goes on as before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from eventlog.errors import LogMovedError
+from eventlog.files.filesystem import FileSystem, translated
+from eventlog.format.filenames import LOG_META
+
+LOOK_INTERVAL = (
+    100e-6  # seconds: a look takes 1 to 2 us, so it costs the busiest writer 2%; removing a log takes longer
+)
+
+_monotonic = time.monotonic
+
+
+class NoRoot:
+    """The root of a partition that belongs to no log."""
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def look(self) -> None:
+        """Do nothing."""
+
+
+class LogRoot(NoRoot):
+    """Knows the log that was opened at ``path`` again, and refuses to take another one for it."""
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        self.path = path
+        self._fs = fs
+        self._meta = os.path.join(path, LOG_META)
+        with translated(self._meta):
+            self._file = fs.opened(self._meta, os.O_RDONLY)
+            self._identity = fs.identity(self._file.fd)
+        self._look_at = 0.0
+
+    def check(self) -> None:
+        """Raise LogMovedError unless the path still leads to the log that was opened."""
+        try:
+            found = self._fs.identity_of(self._meta)
+        except (FileNotFoundError, NotADirectoryError):
+            raise LogMovedError(
+                "the log was removed or moved while it was open: there is none at its path now", path=self.path,
+                hint="close this one, and open the log where it lies now",
+            ) from None  # fmt: skip
+        except OSError:  # as after giving up the permission to enter a directory: then nothing new can be opened either
+            return
+        if found != self._identity:
+            self._compare(found)
+
+    def look(self) -> None:
+        """Do the same, unless that was done a moment ago."""
+        if _monotonic() >= self._look_at:
+            self.check()
+            self._look_at = _monotonic() + LOOK_INTERVAL
+
+    def _compare(self, found: tuple[int, int]) -> None:
+        """Tell a file that has another number now, as after a copy-up of overlayfs, from another file."""
+        try:
+            identity = self._fs.identity(self._file.fd)
+        except OSError:  # somebody closed the descriptor
+            identity = self._identity
+        if identity != found:
+            raise LogMovedError(
+                "the log was removed or moved while it was open: another one lies at its path now", path=self.path,
+                hint="close this one, and open the other one, or this one where it lies now",
+            )  # fmt: skip
+        self._identity = found
+
+    def close(self) -> None:
+        """Give back the descriptor."""
+        self._file.close()
