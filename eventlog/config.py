@@ -5,6 +5,7 @@ Where a default differs from Kafka's, the reason stands beside it.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,9 +13,12 @@ from typing import Any, TypeVar
 import attrs
 
 from eventlog.errors import InvalidConfigError
+from eventlog.quantities import duration_ms, is_blank, is_legal_name
 
-COMPRESSION_TYPES = ("none", "gzip", "snappy", "lz4", "zstd")
+COMPRESSION_TYPES = ("none", "gzip", "snappy", "lz4", "zstd")  # of a producer
+UNCOMPRESSED = "uncompressed"  # of a topic, where Kafka calls "none" so
 DURABILITIES = ("os", "disk")
+BY_DURATION = "by_duration:"  # KIP-1106
 NEVER = 2**63 - 1
 _SIMILAR = 0.75  # of difflib: a misspelt name comes out above it, one that only shares an ending below
 MAX_SEGMENT_BYTES = 2**31 - 1  # positions within a segment are 32-bit in the offset index
@@ -59,13 +63,23 @@ def _flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def _text_or_none(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise _fail(attribute, value, "a text that is not empty, or None")
+    if value is not None and (not isinstance(value, str) or is_blank(value)):
+        raise _fail(attribute, value, "a text that is not blank, or None")
 
 
 def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str):
         raise _fail(attribute, value, "a text")
+
+
+def _offset_reset(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value in ("earliest", "latest", "none"):
+        return
+    if isinstance(value, str) and value.startswith(BY_DURATION):
+        with contextlib.suppress(ValueError):
+            duration_ms(value.removeprefix(BY_DURATION))
+            return
+    raise _fail(attribute, value, "'earliest', 'latest', 'none', or a duration as in 'by_duration:PT1H'")
 
 
 def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -74,6 +88,10 @@ def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
             raise _fail(attribute, value, f"'bytes', 'str', 'json', a callable {kind} or None")
 
     return check
+
+
+def _compression_of_topic(name: str) -> str:
+    return UNCOMPRESSED if name == "none" else name  # as logs of earlier versions call it
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +107,11 @@ class TopicConfig:
     index_interval_bytes: int = attrs.field(default=4096, validator=_whole(0, MAX_SEGMENT_BYTES))
     max_message_bytes: int = attrs.field(default=2**20, validator=_whole(256, 2**30))
     message_timestamp_type: str = attrs.field(default="CreateTime", validator=_one_of("CreateTime", "LogAppendTime"))
-    compression_type: str = attrs.field(default="producer", validator=_one_of("producer", *COMPRESSION_TYPES))
+    compression_type: str = attrs.field(
+        default="producer",
+        converter=_compression_of_topic,
+        validator=_one_of("producer", UNCOMPRESSED, *COMPRESSION_TYPES[1:]),
+    )
     durability: str = attrs.field(default="os", validator=_one_of(*DURABILITIES))
     flush_messages: int = attrs.field(default=NEVER, validator=_whole(1))
     flush_ms: int = attrs.field(default=NEVER, validator=_whole(0))
@@ -157,7 +179,7 @@ class ConsumerConfig:
     rebalancing left out; ours lets members whose partitions stay read on.
     """
 
-    auto_offset_reset: str = attrs.field(default="latest", validator=_one_of("earliest", "latest", "none"))
+    auto_offset_reset: str = attrs.field(default="latest", validator=_offset_reset)
     max_poll_records: int = attrs.field(default=500, validator=_whole(1))
     fetch_max_bytes: int = attrs.field(default=50 * 2**20, validator=_whole(1))
     isolation_level: str = attrs.field(
@@ -179,7 +201,8 @@ class ConsumerConfig:
 
     @group_instance_id.validator
     def _check_instance(self, attribute: attrs.Attribute[Any], value: object) -> None:
-        _text_or_none(self, attribute, value)
+        if value is not None and not is_legal_name(value):
+            raise _fail(attribute, value, "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', neither '.' nor '..'; or None")
         if value is not None and self.group is None:
             raise _fail(attribute, value, "group as well: it is an id within one")
 

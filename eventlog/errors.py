@@ -26,7 +26,7 @@
     │   ├── OffsetOutOfRangeError (LookupError)
     │   └── NoOffsetForPartitionError (LookupError)
     ├── groups
-    │   ├── InvalidGroupError (ValueError)             the name, or the instance id, is not possible
+    │   ├── InvalidGroupError (ValueError)             the name is not possible
     │   ├── UnknownGroupError (KeyError)
     │   ├── GroupNotEmptyError (RuntimeError)          it has living members, and cannot be deleted
     │   ├── InconsistentGroupProtocolError (ValueError)  no assignor that all members know
@@ -163,7 +163,10 @@ class TopicExistsError(EventLogError, ValueError):
 
 
 class InvalidTopicError(EventLogError, ValueError):
-    """The name is not legal: 1 to 249 of ``[a-zA-Z0-9._-]``, and neither ``.`` nor ``..`` (as in Kafka)."""
+    """The name is not legal: 1 to 249 of ``[a-zA-Z0-9._-]``, and neither ``.`` nor ``..`` (as in Kafka).
+
+    Also one that differs from another topic's in dots and underscores alone, and those of internal topics.
+    """
 
 
 class InvalidPartitionsError(EventLogError, ValueError):
@@ -191,7 +194,7 @@ class NoOffsetForPartitionError(EventLogError, LookupError):
 
 
 class InvalidGroupError(EventLogError, ValueError):
-    """The name of a group, or a ``group_instance_id``, is not possible."""
+    """The name of a group is blank, longer than 32,767 bytes, or no text."""
 
     group: str | None = None
 

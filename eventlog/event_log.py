@@ -102,9 +102,9 @@ class EventLog:
 
         ``topic_config`` are the fields of `TopicConfig`. With ``exist_ok`` a topic that is there is returned if it has
         at least ``partitions`` partitions and each setting that is given here; settings left out may be anything.
-        Raises TopicExistsError when it has not, and always without ``exist_ok``; InvalidTopicError, also for
-        ``__consumer_offsets``, which commits create; InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and
-        LogFullError.
+        Raises TopicExistsError when it has not, and always without ``exist_ok``; InvalidTopicError, also beside a topic
+        whose name differs in dots and underscores alone, and for ``__consumer_offsets``, which commits create;
+        InvalidPartitionsError, InvalidConfigError, ReadOnlyLogError and LogFullError.
 
         >>> import tempfile
         >>> EventLog(tempfile.mkdtemp()).create_topic("orders", partitions=2, segment_bytes=1 << 20).name

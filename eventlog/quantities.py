@@ -1,13 +1,26 @@
-"""Numbers that callers give: whole ones of any integer type, NumPy's included, and seconds."""
+"""What callers give, checked: whole numbers of any integer type, NumPy's included, seconds, durations and names."""
 
 from __future__ import annotations
 
 import math
 import operator
+import re
 import time
 from numbers import Real
+from typing import TypeGuard
 
 from eventlog.errors import InvalidConfigError
+
+_LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
+_BLANK = "".join(map(chr, range(0x21)))  # what Java's trim() takes away
+_MS = {"days": 24 * 3600 * 1000, "hours": 3600 * 1000, "minutes": 60 * 1000, "seconds": 1000}
+_LONGEST_NS = (2**63 - 1) * 10**6  # Kafka counts milliseconds in 64 bits
+_ISO_8601 = re.compile(  # as Java's Duration.parse
+    r"(?P<sign>[-+]?)P(?:(?P<days>[-+]?[0-9]+)D)?"
+    r"(?P<time>T(?:(?P<hours>[-+]?[0-9]+)H)?(?:(?P<minutes>[-+]?[0-9]+)M)?"
+    r"(?:(?P<seconds>[-+]?[0-9]+)(?:[.,](?P<fraction>[0-9]{0,9}))?S)?)?",
+    re.IGNORECASE,
+)
 
 
 def whole(number: object) -> int | None:
@@ -51,3 +64,41 @@ def checked_count(max_records: object) -> int:
 def deadline_of(timeout: float | None) -> float:
     """Return when a timeout that begins now is over, on the monotonic clock in seconds."""
     return float("inf") if timeout is None else time.monotonic() + timeout
+
+
+def duration_ms(text: str) -> int:
+    """Return an ISO 8601 duration in whole milliseconds. Raises ValueError for what is none, or is negative.
+
+    Days, hours, minutes and seconds in this order, as Kafka takes them; years, months and weeks are refused.
+
+    >>> duration_ms("PT1H"), duration_ms("P1DT12H"), duration_ms("PT1.5S")
+    (3600000, 129600000, 1500)
+    """
+    found = _ISO_8601.fullmatch(text)
+    if found is None or found["time"] in ("T", "t") or not any(found[unit] for unit in _MS):
+        raise ValueError(f"{text!r} is no duration")
+    fraction = int((found["fraction"] or "").ljust(9, "0"))
+    total = sum(int(found[unit] or 0) * ms for unit, ms in _MS.items()) * 10**6
+    total += -fraction if (found["seconds"] or "").startswith("-") else fraction
+    total = -total if found["sign"] == "-" else total
+    if not 0 <= total <= _LONGEST_NS:
+        raise ValueError(f"{text!r} is negative, or too long")
+    return total // 10**6
+
+
+def is_legal_name(name: object) -> TypeGuard[str]:
+    """Tell whether Kafka allows this as the name of a topic, or as a ``group_instance_id``.
+
+    >>> is_legal_name("orders.eu-1"), is_legal_name("a b"), is_legal_name("..")
+    (True, False, False)
+    """
+    return isinstance(name, str) and _LEGAL_NAME.match(name) is not None and name not in (".", "..")
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether a text is empty, or nothing but spaces and control characters; Kafka takes none as a name or id.
+
+    >>> is_blank("  "), is_blank(" g ")
+    (True, False)
+    """
+    return not text.strip(_BLANK)

@@ -10,12 +10,15 @@ import pytest
 
 import eventlog
 from eventlog.config import configure
+from eventlog.quantities import duration_ms
 
 GOOD: list[tuple[Any, str, Any]] = [
     (eventlog.TopicConfig, "segment_bytes", 1024),
     (eventlog.TopicConfig, "segment_bytes", 2**31 - 1),
     (eventlog.TopicConfig, "flush_ms", 0),
     (eventlog.TopicConfig, "compression_type", "zstd"),
+    (eventlog.TopicConfig, "compression_type", "uncompressed"),
+    (eventlog.TopicConfig, "compression_type", "producer"),
     (eventlog.TopicConfig, "message_timestamp_type", "LogAppendTime"),
     (eventlog.ProducerConfig, "linger_ms", 0),
     (eventlog.ProducerConfig, "linger_ms", 0.5),
@@ -24,6 +27,8 @@ GOOD: list[tuple[Any, str, Any]] = [
     (eventlog.ProducerConfig, "partitioner", hash),
     (eventlog.ProducerConfig, "value_serializer", str.encode),
     (eventlog.ConsumerConfig, "auto_offset_reset", "none"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "by_duration:PT1H"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "by_duration:p1dt-2h3m4.5s"),
     (eventlog.ConsumerConfig, "max_poll_records", 1),
 ]
 
@@ -52,10 +57,19 @@ BAD: list[tuple[Any, str, Any]] = [
     (eventlog.ProducerConfig, "acks", "0"),
     (eventlog.ProducerConfig, "durability", "memory"),
     (eventlog.ProducerConfig, "compression_type", "producer"),
+    (eventlog.ProducerConfig, "compression_type", "uncompressed"),
+    (eventlog.ProducerConfig, "transactional_id", " \t"),
     (eventlog.ProducerConfig, "partitioner", "murmur2"),
     (eventlog.ProducerConfig, "partitioner", None),
     (eventlog.ProducerConfig, "key_serializer", 5),
     (eventlog.ConsumerConfig, "auto_offset_reset", "smallest"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "Earliest"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", None),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "by_duration"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "by_duration:"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "BY_DURATION:PT1H"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "by_duration: PT1H"),
+    (eventlog.ConsumerConfig, "auto_offset_reset", "by_duration:3600000"),
     (eventlog.ConsumerConfig, "max_poll_records", 0),
     (eventlog.ConsumerConfig, "check_crcs", 1),
     (eventlog.ConsumerConfig, "value_deserializer", 5),
@@ -129,3 +143,29 @@ def test_a_configuration_cannot_be_changed() -> None:
         config.linger_ms = 1  # type: ignore[misc]
     with pytest.raises(eventlog.InvalidConfigError):
         attrs.evolve(config, linger_ms=-1)
+
+
+# What Java's Duration.parse makes of each, which reads the setting in Kafka; None for what is refused there.
+DURATIONS = {
+    "PT1H": 3_600_000, "P1D": 86_400_000, "P1DT2H3M4.5S": 93_784_500, "PT36H": 129_600_000, "pt1h": 3_600_000,
+    "PT0S": 0, "P0D": 0, "PT1.123456789S": 1123, "PT1,5S": 1500, "PT1.S": 1000, "PT0.0001S": 0, "+PT1H": 3_600_000,
+    "PT+1H": 3_600_000, "PT1H-30M": 1_800_000, "PT-1H90M": 1_800_000, "-PT-1H": 3_600_000, "PT2M-0.5S": 119_500,
+    "PT-1H": None, "-PT1H": None, "PT-0.001S": None, "1h": None, "": None, "P": None, "PT": None, "P1DT": None,
+    "P1Y": None, "P1M": None, "P1W": None, "PT1H1H": None, "PT1M1H": None, "PT.5S": None, "PT1.5H": None,
+    "P1.5D": None, " PT1H": None, "PT1H ": None, "PT1H\n": None, "PT\u0661H": None, "P999999999999D": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), DURATIONS.items())
+def test_durations_are_those_of_kafka(text: str, expected: int | None) -> None:
+    """An ISO 8601 duration is read as Java reads it, to the millisecond, and nothing else is one."""
+    if expected is None:
+        with pytest.raises(ValueError, match=r"no duration|negative"):
+            duration_ms(text)
+    else:
+        assert duration_ms(text) == expected
+
+
+def test_what_earlier_versions_called_a_topic_without_compression() -> None:
+    """A topic's "none" of before is Kafka's "uncompressed", also in a topic.json that is there."""
+    assert eventlog.TopicConfig(compression_type="none") == eventlog.TopicConfig(compression_type="uncompressed")

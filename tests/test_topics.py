@@ -315,3 +315,18 @@ def test_a_small_topic_is_small(log: eventlog.EventLog) -> None:
     log.create_topic("t").partitions[0].append([b"v"])
     du = subprocess.run(["du", "-sk", os.path.join(log.path, "topics", "t")], capture_output=True, text=True)
     assert int(du.stdout.split()[0]) < 64
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.b", "a_b"), ("a_b", "a.b"), ("x_y.z", "x.y_z"), ("...", "._.")])
+def test_names_that_differ_in_dots_and_underscores_collide(log: eventlog.EventLog, one: str, other: str) -> None:
+    """Kafka refuses the second name until the topic of the first is deleted; other names are free."""
+    log.create_topic(one)
+    for exist_ok in (False, True):
+        with pytest.raises(eventlog.InvalidTopicError, match="collides") as caught:
+            log.create_topic(other, exist_ok=exist_ok)
+        assert caught.value.topic == other and one in caught.value.reason
+    assert log.create_topic(one, exist_ok=True).name == one
+    for free in (one.replace(".", "-").replace("_", "-"), other + "_", "_" + other):
+        log.create_topic(free)
+    log.delete_topic(one)
+    assert log.create_topic(other).name == other

@@ -159,7 +159,7 @@ class AsyncConsumer:
         """As `Consumer.position`."""
         return int(await self._call(self._consumer.position, partition))
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
+    async def seek(self, partition: TopicPartition, offset: int | OffsetAndMetadata) -> None:
         """As `Consumer.seek`."""
         await self._call(self._consumer.seek, partition, offset)
 

@@ -86,7 +86,7 @@ def consume(
 
 def _settings(group: str | None) -> dict[str, Any]:
     if group is None:
-        return {"max_poll_records": _RECORDS_A_POLL}
+        return {"max_poll_records": _RECORDS_A_POLL, "auto_offset_reset": "earliest"}
     return {
         "group": group,
         "client_id": "console-consumer",
@@ -146,7 +146,7 @@ def _start(text: str) -> Start:
         return _at_offset(int(text))
     try:
         moment = datetime.datetime.fromisoformat(text)
-        return _at_time(int(moment.timestamp() * 1000))
+        return _at_time(max(0, int(moment.timestamp() * 1000)))
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is neither beginning, end, an offset nor an ISO 8601 timestamp", param_hint="--from"
@@ -155,8 +155,6 @@ def _start(text: str) -> Start:
 
 def _at_offset(offset: int) -> Start:
     def places(consumer: Consumer, partitions: list[TopicPartition]) -> Places:
-        if len(partitions) == 1:
-            return {partitions[0]: offset}
         ends = consumer.end_offsets(partitions)
         if offset > max(ends.values()):
             raise OffsetOutOfRangeError(

@@ -12,15 +12,21 @@ from eventlog.coordination.group_directory import PATIENCE, GroupBusy
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import EventLogError, InvalidConfigError, RetriableCommitFailedError
 from eventlog.model import OffsetAndMetadata, TopicPartition
+from eventlog.quantities import is_legal_name
 from eventlog.topics.registry import TopicRegistry
 
 Offsets = dict[TopicPartition, OffsetAndMetadata]
 CommitCallback = Callable[[Offsets, BaseException | None], Any]
 Guard = Callable[[Collection[TopicPartition], Callable[[], None], float], None]
 
+_MAX_PARTITION = 2**31 - 1
 _PATIENCE = 5.0  # seconds that a commit waits for a process that holds the group's lock, and may have been stopped
 
 _log = logging.getLogger("eventlog")
+
+
+def _is_possible(tp: TopicPartition) -> bool:
+    return is_legal_name(tp.topic) and tp.partition <= _MAX_PARTITION
 
 
 class Committer:
@@ -128,8 +134,10 @@ class Committer:
     # --- what was committed ---
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
-        """Return the group's committed offsets."""
-        return self._store.committed(self._group, partitions)
+        """Return the group's committed offsets; None also where there can be no partition."""
+        wanted = list(partitions)
+        found = self._store.committed(self._group, filter(_is_possible, wanted))
+        return {tp: found.get(tp) for tp in wanted}
 
     # --- checking ---
 

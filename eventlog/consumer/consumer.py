@@ -13,6 +13,7 @@ from eventlog.consumer.committer import CommitCallback
 from eventlog.consumer.consumer_metrics import ConsumerMetrics
 from eventlog.consumer.fetcher import Fetcher, until_found
 from eventlog.consumer.group_reader import GroupReader, group_reader
+from eventlog.consumer.offset_reset import OffsetReset
 from eventlog.consumer.partition_reader import PartitionReader
 from eventlog.consumer.rebalance_listener import RebalanceListener, check_listener
 from eventlog.consumer.single_thread import Held, SingleThread
@@ -67,6 +68,7 @@ class Consumer:
         self._session = session
         self._subscription = Subscription(registry, exclude_internal=config.exclude_internal_topics)
         self._fetcher = Fetcher()
+        self._reset = OffsetReset(config.auto_offset_reset, clock)
         self._thread = SingleThread()
         self._deserialize_key = deserializer(config.key_deserializer, "key")
         self._deserialize_value = deserializer(config.value_deserializer, "value")
@@ -147,7 +149,7 @@ class Consumer:
 
     def _make_reader(self, tp: TopicPartition) -> PartitionReader:
         return PartitionReader(
-            self._partition(tp), self.config.auto_offset_reset, self.config.check_crcs,
+            self._partition(tp), self._reset, self.config.check_crcs,
             self._deserialize_key, self._deserialize_value,
         )  # fmt: skip
 
@@ -240,8 +242,10 @@ class Consumer:
 
         An offset is that of the record to read next. Raises FencedMemberError when the group goes on without this
         member, CommitFailedError when a partition is not its own, RetriableCommitFailedError when a stopped process is
-        in the way, UnknownTopicError, UnknownPartitionError, OffsetOutOfRangeError, InvalidRecordError, and
-        IllegalStateError without a group.
+        in the way, UnknownTopicError, UnknownPartitionError, OffsetOutOfRangeError for a negative offset,
+        InvalidRecordError, RecordTooLargeError for metadata over 4096 characters, IllegalStateError without a group.
+
+        An offset beyond the end is committed too, as in Kafka: who begins there is reset at its next `poll`.
         """
         with self._single_thread():
             group = self._in_group()
@@ -258,10 +262,12 @@ class Consumer:
             group.committer.commit_async(group.offsets(offsets), callback)
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """Return what the group has committed for a partition, assigned here or not; None for nothing."""
+        """Return what the group has committed for a partition, assigned here or not; None for nothing.
+
+        Also for a partition that does not exist, as in Kafka. Raises UnknownPartitionError for what is no partition.
+        """
         with self._single_thread():
             tp = checked_partition(partition)
-            self._partition(tp)
             return self._in_group().committer.committed([tp])[tp]
 
     def group_metadata(self) -> GroupMetadata:
@@ -291,8 +297,13 @@ class Consumer:
         with self._single_thread():
             return self._reader(partition).position
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Go to ``offset``. Raises OffsetOutOfRangeError when it is negative or beyond the log end offset."""
+    def seek(self, partition: TopicPartition, offset: int | OffsetAndMetadata) -> None:
+        """Go to ``offset``, which may be one that was committed: an `OffsetAndMetadata`.
+
+        One that is not in the log is taken, as in Kafka: if it still is not there when `poll` reads the partition,
+        ``auto_offset_reset`` tells where that goes on, and a warning is logged. Raises OffsetOutOfRangeError for a
+        negative offset, and for what is no whole number.
+        """
         with self._single_thread():
             self._reader(partition).seek_checked(offset)
 
@@ -341,7 +352,7 @@ class Consumer:
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
         """Return, for each partition, the first record at or after its time (ms since the epoch), or None. KIP-79.
 
-        Raises InvalidRecordError for a time that is not a whole number.
+        Raises InvalidRecordError for a time that is negative, or no whole number.
         """
         with self._single_thread():
             if not isinstance(times_ms, Mapping):

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
+from eventlog.config import NEVER
+from eventlog.consumer.offset_reset import OffsetReset
 from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError, UnknownTopicError
 from eventlog.files.notify import Word
 from eventlog.format import layouts as L
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import Record, TopicPartition
+from eventlog.model import OffsetAndMetadata, Record, TopicPartition
 from eventlog.quantities import whole
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.topics.partition import Partition
@@ -21,12 +23,12 @@ Deserializer = Callable[[bytes | None], Any]
 
 
 class PartitionReader:
-    """Reads one partition in order. ``reset`` is ``auto_offset_reset``: where to start without a position."""
+    """Reads one partition in order. ``reset`` tells where to start without a position, or with one not in the log."""
 
     def __init__(
         self,
         partition: Partition,
-        reset: str,
+        reset: OffsetReset,
         check_crcs: bool,
         deserialize_key: Deserializer | None,
         deserialize_value: Deserializer | None,
@@ -58,13 +60,13 @@ class PartitionReader:
             self._cursor.seek(offset)
 
     def seek_checked(self, offset: object) -> None:
-        """Go to an offset that a caller gave. Raises OffsetOutOfRangeError for one that is not in the log."""
-        end = self.partition.log_end_offset
-        place = whole(offset)
-        if place is None or not 0 <= place <= end:
+        """Go to an offset that a caller gave, in the log or not. Raises OffsetOutOfRangeError for what is none."""
+        place = whole(offset.offset if isinstance(offset, OffsetAndMetadata) else offset)
+        if place is None or not 0 <= place <= NEVER:
+            start, end = self.partition.log_start_offset, self.partition.log_end_offset
             raise OffsetOutOfRangeError(
                 f"cannot seek to offset {offset!r}", topic=self.tp.topic, partition=self.tp.partition, offset=offset,
-                hint=f"give a whole number from {self.partition.log_start_offset} to {end}, the log end offset",
+                hint=f"give a whole number; the log has those from {start} to {end}, its end",
             )  # fmt: skip
         self.seek(place)
 
@@ -84,7 +86,7 @@ class PartitionReader:
     @property
     def lag(self) -> int:
         """How many records there are from the position on."""
-        return self.partition.high_watermark - self.position
+        return max(0, self.partition.high_watermark - self.position)
 
     def locate(self) -> None:
         """Look the position up, unless there is none to be had: then reading says so."""
@@ -93,20 +95,9 @@ class PartitionReader:
 
     def _located(self) -> LogCursor:
         if self._cursor is None:
-            self._start()
+            self.seek(self._reset.first(self.partition))
             assert self._cursor is not None
         return self._cursor
-
-    def _start(self) -> None:
-        if self._reset == "none":
-            raise NoOffsetForPartitionError(
-                "no position, and auto_offset_reset is 'none'", topic=self.tp.topic, partition=self.tp.partition,
-                hint="seek first, or set auto_offset_reset to 'earliest' or 'latest'",
-            )  # fmt: skip
-        if self._reset == "earliest":
-            self.seek_to_beginning()
-        else:
-            self.seek_to_end()
 
     # --- reading ---
 
@@ -119,10 +110,10 @@ class PartitionReader:
         try:
             return cursor.next_batch()
         except OffsetOutOfRangeError:
-            if self._reset == "none":
+            if self._reset.is_error:
                 raise
-            self._start()
-            return cursor.next_batch()
+            cursor.seek(self._reset.again(self.partition, cursor.next_offset))
+            return self.next_batch()
 
     def take(self, count: int, found: list[Record]) -> None:
         """Add up to ``count`` records, all from one batch; none at the end. Interrupted, it has added none."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from eventlog.config import NEVER
 from eventlog.errors import InvalidRecordError, OffsetOutOfRangeError, RecordTooLargeError
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.quantities import whole
 from eventlog.topics.checked_partitions import checked_partition
 from eventlog.topics.registry import TopicRegistry
 
-MAX_METADATA_BYTES = 4096  # as Kafka's offset.metadata.max.bytes
+MAX_METADATA = 4096  # as Kafka's offset.metadata.max.bytes, which counts Java's characters: of UTF-16
 _MAX_EPOCH = 2**31 - 1
 
 
@@ -18,7 +19,7 @@ def checked_offsets(registry: TopicRegistry, offsets: object) -> dict[TopicParti
     """Return what a caller wants to commit.
 
     Raises InvalidRecordError for what is no dict of offsets, UnknownPartitionError, UnknownTopicError, and
-    OffsetOutOfRangeError for offsets that are negative or beyond the log end offset.
+    OffsetOutOfRangeError for offsets that are negative. One beyond the end is possible, as in Kafka.
     """
     if not isinstance(offsets, Mapping):
         raise InvalidRecordError(
@@ -30,11 +31,11 @@ def checked_offsets(registry: TopicRegistry, offsets: object) -> dict[TopicParti
 def _checked(registry: TopicRegistry, partition: object, value: object) -> tuple[TopicPartition, OffsetAndMetadata]:
     tp = checked_partition(partition)
     wanted = checked_offset(tp, value)
-    end = registry.get(tp.topic).partitions[tp.partition].log_end_offset
-    if not 0 <= wanted.offset <= end:
+    registry.get(tp.topic).partitions[tp.partition]  # which raises when there is none
+    if not 0 <= wanted.offset <= NEVER:
         raise OffsetOutOfRangeError(
             f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
-            hint=f"give one from 0 to {end}, the log end offset: that of the record to read next",
+            hint="give that of the record to read next: 0 or more, in 64 bits",
         )  # fmt: skip
     return tp, wanted
 
@@ -42,7 +43,7 @@ def _checked(registry: TopicRegistry, partition: object, value: object) -> tuple
 def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
     """Return what a caller wants to commit, given as an offset or with metadata; its range is for the caller to check.
 
-    Raises InvalidRecordError for what is neither, and RecordTooLargeError for metadata over 4096 bytes.
+    Raises InvalidRecordError for what is neither, and RecordTooLargeError for metadata over 4096 characters.
 
     >>> checked_offset(TopicPartition("orders", 0), 7)
     OffsetAndMetadata(offset=7, metadata='', leader_epoch=None)
@@ -51,27 +52,30 @@ def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
     offset = whole(position.offset)
     if offset is None:
         raise _invalid(tp, f"offset {position.offset!r} is not a whole number")
-    _check_metadata(tp, position.metadata)
+    metadata = _checked_metadata(tp, position.metadata)
     if position.leader_epoch is None:
-        return OffsetAndMetadata(offset, position.metadata)
+        return OffsetAndMetadata(offset, metadata)
     epoch = whole(position.leader_epoch)
     if epoch is None or not 0 <= epoch <= _MAX_EPOCH:
         raise _invalid(tp, f"leader epoch {position.leader_epoch!r} is not possible")
-    return OffsetAndMetadata(offset, position.metadata, epoch)
+    return OffsetAndMetadata(offset, metadata, epoch)
 
 
-def _check_metadata(tp: TopicPartition, metadata: object) -> None:
+def _checked_metadata(tp: TopicPartition, metadata: object) -> str:
+    if metadata is None:
+        return ""
     if not isinstance(metadata, str):
         raise _invalid(tp, f"metadata is {type(metadata).__name__}, not a text")
     try:
-        size = len(metadata.encode())
+        size = len(metadata.encode("utf-16-le")) // 2
     except UnicodeEncodeError:
         raise _invalid(tp, "metadata cannot be written as UTF-8") from None
-    if size > MAX_METADATA_BYTES:
+    if size > MAX_METADATA:
         raise RecordTooLargeError(
-            f"metadata of {size} bytes, and {MAX_METADATA_BYTES} are possible", topic=tp.topic, partition=tp.partition,
+            f"metadata of {size} characters, and {MAX_METADATA} are possible", topic=tp.topic, partition=tp.partition,
             hint="keep it elsewhere, and commit where that is",
         )  # fmt: skip
+    return metadata
 
 
 def _invalid(tp: TopicPartition, reason: str) -> InvalidRecordError:

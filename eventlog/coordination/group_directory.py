@@ -6,6 +6,7 @@
     state.json      the group's state (`GroupState`); replaced as a whole
     control         a mapped page: generation, version of the state, number of members, time of the last look around
     members/<id>    a mapped page for each member, which holds a flock on it for as long as it lives
+    name.json       the group's name, if it is too long for a directory's; written once, before ``members`` is made
 
 The kernel frees a member's lock when it dies, which is how the others learn of it. A member's page has a word that
 changes when it should look at the state, so that a poll costs no system call.
@@ -20,11 +21,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from urllib.parse import unquote
 
 import numpy as np
 
-from eventlog.coordination.directory_name import directory_name
+from eventlog.coordination.directory_name import short_directory_name, whole_name
 from eventlog.coordination.group_state import GroupState
 from eventlog.errors import (
     CommitFailedError,
@@ -39,7 +39,8 @@ from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.notify import Words, wake
 from eventlog.files.page import create_page, open_page
 from eventlog.format import layouts as L
-from eventlog.format.filenames import CONTROL, GROUP_STATE, GROUPS, LOCK, MEMBERS
+from eventlog.format.filenames import CONTROL, GROUP_NAME, GROUP_STATE, GROUPS, LOCK, MEMBERS
+from eventlog.quantities import is_blank
 from eventlog.storage.log_root import NoRoot
 
 _SHOWN = 40  # characters of a name in an error
@@ -60,10 +61,10 @@ def group_directory_name(group: object) -> str:
     >>> group_directory_name("billing/eu")
     'billing%2Feu'
     """
-    if not isinstance(group, str) or not group:
+    if not isinstance(group, str) or is_blank(group):
         raise InvalidGroupError(f"{group!r} is no group's name", group=group, hint="give a text, such as 'billing'")
     try:
-        return directory_name(group)
+        return short_directory_name(group)
     except ValueError as error:
         short = group if len(group) <= _SHOWN else f"{group[:_SHOWN]}..."
         raise InvalidGroupError(f"not a possible group's name: {error}", group=short, hint="choose another") from error
@@ -71,10 +72,22 @@ def group_directory_name(group: object) -> str:
 
 def group_names(fs: FileSystem, root: str) -> list[str]:
     """Return the names of all groups that ever had a member, sorted."""
+    directory = os.path.join(root, GROUPS)
     try:
-        return sorted(map(unquote, fs.listdir(os.path.join(root, GROUPS))))
+        entries = fs.listdir(directory)
     except FileNotFoundError:
         return []
+    names = (whole_name(entry) or _long_name(fs, os.path.join(directory, entry)) for entry in entries)
+    return sorted(name for name in names if name is not None)
+
+
+def _long_name(fs: FileSystem, path: str) -> str | None:
+    """Return what `GroupDirectory.prepare` has written; None where it has not, or that is damaged."""
+    try:
+        name = read_checkpoint(fs, os.path.join(path, GROUP_NAME), "group name").get("group")
+        return name if group_directory_name(name) == os.path.basename(path) else None
+    except (FileNotFoundError, NotADirectoryError, CorruptMetadataError, InvalidGroupError):
+        return None
 
 
 class GroupDirectory:
@@ -101,9 +114,14 @@ class GroupDirectory:
         if self._fs.exists(members):
             return
         with translated(self.path):
-            for path in (os.path.dirname(self.path), self.path, members):
+            for path in (os.path.dirname(self.path), self.path):
                 with contextlib.suppress(FileExistsError):
                     self._fs.mkdir(path)
+            if whole_name(os.path.basename(self.path)) is None:
+                path = os.path.join(self.path, GROUP_NAME)
+                write_checkpoint(self._fs, path, "group name", {"group": self.group})
+            with contextlib.suppress(FileExistsError):
+                self._fs.mkdir(members)
 
     @property
     def words(self) -> Words:

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from eventlog.config import COMPRESSION_TYPES
+from eventlog.config import COMPRESSION_TYPES, UNCOMPRESSED
 from eventlog.errors import InvalidConfigError, MissingExtraError, UnsupportedFormatError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
@@ -53,6 +53,17 @@ def codec_id(name: str) -> int:
         known = ", ".join(map(repr, COMPRESSION_TYPES))
         raise InvalidConfigError(f"compression_type={name!r} is not possible", hint=f"give one of {known}")
     return CODEC_IDS[name]
+
+
+def topic_codec(name: str) -> int | None:
+    """Return the id of the codec that a topic's ``compression_type`` asks for; None for the producer's.
+
+    >>> topic_codec("uncompressed"), topic_codec("producer")
+    (0, None)
+    """
+    if name == "producer":
+        return None
+    return NONE if name == UNCOMPRESSED else codec_id(name)
 
 
 def codec_name(codec: int) -> str:

@@ -16,7 +16,7 @@ LOG, INDEX, TIME_INDEX, TORN = ".log", ".index", ".timeindex", ".torn"
 PRODUCER_SNAPSHOT = ".snapshot"
 STAGED, DELETED = "~new-", "~gone-"  # "~" is legal in no topic's name; with the longest name it makes 255 bytes
 
-GROUPS, MEMBERS, GROUP_STATE = "groups", "members", "state.json"
+GROUPS, MEMBERS, GROUP_STATE, GROUP_NAME = "groups", "members", "state.json", "name.json"
 OFFSET_SNAPSHOT = "snapshot"
 TRANSACTIONS, TRANSACTIONAL_STATE, TRANSACTION_OWNER = "transactions", "state.json", "owner"
 

@@ -34,8 +34,8 @@ class PartitionLag:
 
     ``current_offset`` is the committed one, None when nothing is committed; ``log_end_offset`` is None when the
     partition cannot be read, as after its topic was deleted. ``lag`` is the one less the other: None when either is not
-    known, and when the commit lies beyond the end, which is of a deleted topic of this name then. ``member_id`` is
-    the owner, None when nobody owns the partition.
+    known, and when the commit lies beyond the end: who begins there is reset. ``member_id`` is the owner, None when
+    nobody owns the partition.
     """
 
     topic: str

@@ -17,7 +17,7 @@ from eventlog.errors import (
 )
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
 from eventlog.format.batch_splitter import checked_sequence, encode_batches
-from eventlog.format.compression import codec_id
+from eventlog.format.compression import topic_codec
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import AppendResult, OffsetAndTimestamp
@@ -53,7 +53,7 @@ class Partition:
         self._opened: PartitionLog | None = None
         self.config = config = files.config
         self._max_bytes = config.max_message_bytes
-        self._codec = None if config.compression_type == "producer" else codec_id(config.compression_type)
+        self._codec = topic_codec(config.compression_type)
         self._single_max = -1 if self._codec else config.max_message_bytes - _SINGLE_OVERHEAD
         self._time = files.context.clock.time
 
@@ -198,16 +198,20 @@ class Partition:
         return self.log.size_bytes
 
     def offset_for_time(self, timestamp_ms: int) -> int | None:
-        """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none."""
+        """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none.
+
+        Raises InvalidRecordError for a time that is negative, or no whole number.
+        """
         found = self.first_at_or_after(timestamp_ms)
         return None if found is None else found.offset
 
     def first_at_or_after(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
         """Return the same with the record's timestamp."""
         time_ms = whole(timestamp_ms)
-        if time_ms is None:
+        if time_ms is None or time_ms < 0:
             raise InvalidRecordError(
-                f"time {timestamp_ms!r} is not in whole milliseconds", topic=self.topic, partition=self.number,
+                f"time {timestamp_ms!r} is negative, or not in whole milliseconds",
+                topic=self.topic, partition=self.number,
                 hint="give milliseconds since the epoch: int(time.time() * 1000)",
             )  # fmt: skip
         return first_at_or_after(self.log, time_ms)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -38,6 +37,7 @@ from eventlog.files.filesystem import translated
 from eventlog.files.notify import wake
 from eventlog.format import layouts as L
 from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TOPICS
+from eventlog.quantities import is_legal_name
 from eventlog.storage.context import LogContext
 from eventlog.storage.head import Head
 from eventlog.storage.session import Session
@@ -45,12 +45,10 @@ from eventlog.topics.internal import refuse_reserved
 from eventlog.topics.topic import Topic
 from eventlog.topics.topic_files import TopicFiles
 
-_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
-
 
 def check_topic_name(name: object) -> str:
     """Return the name if it is legal, as Kafka defines it. Raises InvalidTopicError."""
-    if isinstance(name, str) and _LEGAL.match(name) and name not in (".", ".."):
+    if is_legal_name(name):
         return name
     raise InvalidTopicError(
         f"{name!r} is no legal topic name",
@@ -94,7 +92,7 @@ class TopicRegistry:
             names = self._fs.listdir(self._directory)
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if _LEGAL.match(name))
+        return sorted(filter(is_legal_name, names))
 
     def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
         """Return how many partitions each of these topics has; those that do not exist are left out."""
@@ -162,6 +160,7 @@ class TopicRegistry:
                     _check_fit(topic, partitions, config, given)
                     return topic
                 raise TopicExistsError("the topic exists already", topic=name, hint="pass exist_ok=True to accept it")
+            self._refuse_collision(name)
             self._finish_deletion(name)
             staged = os.path.join(self._directory, STAGED + files.topic_id)
             try:
@@ -176,6 +175,18 @@ class TopicRegistry:
             self._fs.sync_directory(self._directory)
             self._session.bump_metadata()
             return self.get(name)
+
+    def _refuse_collision(self, name: str) -> None:
+        """Raise InvalidTopicError for ``a_b`` beside ``a.b``: Kafka's metrics are named with a ``_`` for both."""
+        alike = name.replace(".", "_")
+        if "_" not in alike:
+            return
+        for other in self.names():
+            if other.replace(".", "_") == alike:
+                raise InvalidTopicError(
+                    f"the name collides with that of the topic {other}, as in Kafka", topic=name,
+                    hint="use either '.' or '_' in names, not both",
+                )  # fmt: skip
 
     def delete(self, name: str) -> None:
         """Delete the topic and all its records; see the module's docstring for the crash cases."""

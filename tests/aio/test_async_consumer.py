@@ -144,7 +144,7 @@ def test_errors_come_out_of_the_await(log: eventlog.EventLog) -> None:
     async def main() -> None:
         async with log.async_consumer("t", **EARLIEST) as consumer:
             with pytest.raises(eventlog.OffsetOutOfRangeError):
-                await consumer.seek(T0, 11)
+                await consumer.seek(T0, -1)
             with pytest.raises(eventlog.InvalidConfigError):
                 await consumer.poll(timeout="soon")  # type: ignore[arg-type]
             with pytest.raises(eventlog.InvalidConfigError):

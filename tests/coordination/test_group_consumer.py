@@ -752,7 +752,7 @@ def _commit(value: Any) -> Callable[[eventlog.Consumer], None]:
         (_commit({TopicPartition("t", 7): 0}), eventlog.UnknownPartitionError),
         (_commit({TopicPartition("unknown", 0): 0}), eventlog.UnknownTopicError),
         (_commit({TopicPartition("t", 0): -1}), eventlog.OffsetOutOfRangeError),
-        (_commit({TopicPartition("t", 0): 4}), eventlog.OffsetOutOfRangeError),
+        (_commit({TopicPartition("t", 0): 2**63}), eventlog.OffsetOutOfRangeError),
         (_commit({TopicPartition("t", 0): 1.0}), eventlog.InvalidRecordError),
         (_commit({TopicPartition("t", 0): None}), eventlog.InvalidRecordError),
         (_commit({TopicPartition("t", 0): OffsetAndMetadata(1, b"x")}), eventlog.InvalidRecordError),
@@ -761,7 +761,7 @@ def _commit(value: Any) -> Callable[[eventlog.Consumer], None]:
         (_commit([(TopicPartition("t", 0), 1)]), eventlog.InvalidRecordError),
         (_commit(1), eventlog.InvalidRecordError),
         (lambda consumer: consumer.assign(tps(0)), eventlog.IllegalStateError),
-        (lambda consumer: consumer.committed(TopicPartition("t", 9)), eventlog.UnknownPartitionError),
+        (lambda consumer: consumer.committed(("t", -1)), eventlog.UnknownPartitionError),
         (lambda consumer: consumer.committed("t"), eventlog.UnknownPartitionError),
         (lambda consumer: consumer.subscribe(["t"], listener=print), eventlog.InvalidConfigError),
     ],
@@ -785,9 +785,18 @@ def test_bad_calls_are_refused(
     [
         ({"group": ""}, eventlog.InvalidGroupError),
         ({"group": 5}, eventlog.InvalidGroupError),
-        ({"group": "x" * 300}, eventlog.InvalidGroupError),
+        ({"group": " "}, eventlog.InvalidGroupError),
+        ({"group": "\t\n"}, eventlog.InvalidGroupError),
+        ({"group": "x" * 2**15}, eventlog.InvalidGroupError),
         ({"group": "\ud800"}, eventlog.InvalidGroupError),
         ({"group": "g", "group_instance_id": ""}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": " "}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": "a b"}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": "a/b"}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": "\xfc"}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": ".."}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": "i" * 250}, eventlog.InvalidConfigError),
+        ({"group": "g", "group_instance_id": 1}, eventlog.InvalidConfigError),
         ({"group": "g", "session_timeout_ms": 0}, eventlog.InvalidConfigError),
         ({"group": "g", "max_poll_interval_ms": 0}, eventlog.InvalidConfigError),
         ({"group": "g", "auto_commit_interval_ms": -1}, eventlog.InvalidConfigError),
@@ -806,12 +815,12 @@ def test_bad_settings_are_refused(log: eventlog.EventLog, config: dict[str, Any]
 
 
 def test_odd_names_are_possible(log: eventlog.EventLog) -> None:
-    """Any text may be a client id or an instance id."""
+    """Any text may be a client id, and any name that a topic may have an instance id."""
     log.create_topic("t")
-    for text in ("a/b", "..", "\ud800", "\0", "ü" * 200):
-        with log.consumer("t", group="g", client_id=text, group_instance_id=text, session_timeout_ms=1) as consumer:
+    for text, instance in (("a/b", "a.b"), ("..", "..."), ("\ud800", "_"), ("\0", "-"), ("ü" * 200, "x" * 249)):
+        with log.consumer("t", group="g", client_id=text, group_instance_id=instance, session_timeout_ms=1) as consumer:
             consumer.poll()
-            assert consumer.group_metadata().group_instance_id == text
+            assert consumer.group_metadata().group_instance_id == instance
 
 
 def test_without_a_group_there_is_nothing_to_commit(log: eventlog.EventLog) -> None:

@@ -213,7 +213,7 @@ def test_offsets_come_in_two_forms() -> None:
     "value",
     [
         "7", 7.0, None, True, b"7", (7, "a"), OffsetAndMetadata("7"), OffsetAndMetadata(7, b"a"),  # type: ignore[arg-type]
-        OffsetAndMetadata(7, None), OffsetAndMetadata(7, "", -1), OffsetAndMetadata(7, "", 2**31),  # type: ignore[arg-type]
+        OffsetAndMetadata(7, 5), OffsetAndMetadata(7, "", -1), OffsetAndMetadata(7, "", 2**31),  # type: ignore[arg-type]
         OffsetAndMetadata(7, "", 1.5), OffsetAndMetadata(7, "\ud800"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
@@ -224,10 +224,12 @@ def test_what_is_no_offset_is_refused(value: Any) -> None:
     assert (caught.value.topic, caught.value.partition) == ORDERS[3]
 
 
-def test_metadata_is_bounded_in_bytes() -> None:
-    """Metadata may have 4096 bytes, counted in UTF-8."""
-    assert checked_offset(ORDERS[0], OffsetAndMetadata(1, "x" * 4096)).metadata == "x" * 4096
-    for text in ("x" * 4097, "é" * 2049):
+def test_metadata_is_bounded_in_characters() -> None:
+    """Metadata may have 4096 characters, counted as Kafka's brokers do: in UTF-16. None is none, as there."""
+    for text in ("x" * 4096, "é" * 4096, "漢" * 4096, "😀" * 2048):
+        assert checked_offset(ORDERS[0], OffsetAndMetadata(1, text)).metadata == text
+    assert checked_offset(ORDERS[0], OffsetAndMetadata(1, None)).metadata == ""  # type: ignore[arg-type]
+    for text in ("x" * 4097, "é" * 4097, "😀" * 2049):
         with pytest.raises(eventlog.RecordTooLargeError, match="4096"):
             checked_offset(ORDERS[0], OffsetAndMetadata(1, text))
 

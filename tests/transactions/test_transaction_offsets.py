@@ -341,7 +341,7 @@ def test_offsets_alone(log: eventlog.EventLog, producer: eventlog.Producer) -> N
 @pytest.mark.parametrize(
     ("offsets", "metadata", "error"),
     [
-        ({IN[0]: RECORDS + 1}, GroupMetadata("g"), eventlog.OffsetOutOfRangeError),
+        ({IN[0]: 2**63}, GroupMetadata("g"), eventlog.OffsetOutOfRangeError),
         ({IN[0]: -1}, GroupMetadata("g"), eventlog.OffsetOutOfRangeError),
         ({IN[0]: "5"}, GroupMetadata("g"), eventlog.InvalidRecordError),
         ({IN[0]: OffsetAndMetadata(5, "x" * 5000)}, GroupMetadata("g"), eventlog.RecordTooLargeError),
