@@ -44,6 +44,7 @@
         ├── MissingExtraError (ImportError)
         ├── ClosedError (RuntimeError)
         ├── IllegalStateError (RuntimeError)
+        │   └── NotAssignedError                       not this consumer's; also an UnknownPartitionError
         ├── ConcurrentAccessError (RuntimeError)       two threads in one consumer
         ├── WakeupError                                another thread called wakeup()
         ├── BufferExhaustedError (TimeoutError)        send() waited max_block_ms for buffer_memory
@@ -273,6 +274,10 @@ class ClosedError(EventLogError, RuntimeError):
 
 class IllegalStateError(EventLogError, RuntimeError):
     """The call does not fit the object's state, such as ``assign`` after ``subscribe``."""
+
+
+class NotAssignedError(IllegalStateError, UnknownPartitionError):
+    """The partition is not assigned to this consumer, which has no place in it to ask for or to change."""
 
 
 class ConcurrentAccessError(EventLogError, RuntimeError):

@@ -160,8 +160,8 @@ class EventLog:
         """Return a consumer, subscribed to ``topics`` if any; ``config`` are the fields of `ConsumerConfig`.
 
         With ``group="..."`` it shares the topics' partitions with the other members of that group, and commits how far
-        it has come. Raises InvalidConfigError, UnknownTopicError, InvalidGroupError, and ReadOnlyLogError for a group
-        in a log that may only be read.
+        it has come. A topic that does not exist is waited for. Raises InvalidConfigError, InvalidTopicError,
+        InvalidGroupError, and ReadOnlyLogError for a group in a log that may only be read.
         """
         self._check_open()
         _check_names(topics)
@@ -191,8 +191,7 @@ class EventLog:
     def async_consumer(self, *topics: str, **config: Any) -> AsyncConsumer:
         """Return a consumer for asyncio; ``config`` and errors are those of `consumer`.
 
-        Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``, and raises
-        UnknownTopicError.
+        Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``.
         """
         self._refuse_closed()
         _check_names(topics)

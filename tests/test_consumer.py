@@ -262,8 +262,9 @@ def test_a_partition_that_is_not_assigned(log: eventlog.EventLog) -> None:
             lambda: consumer.resume(other),
             lambda: consumer.seek_to_end(other),
         ):
-            with pytest.raises(eventlog.UnknownPartitionError, match="not assigned"):
-                call()
+            for error in (eventlog.IllegalStateError, eventlog.UnknownPartitionError):  # Kafka's, and ours of before
+                with pytest.raises(error, match="not assigned"):
+                    call()
 
 
 # --- pausing, fairness, sizes ---
@@ -592,12 +593,10 @@ def test_partitions_that_do_not_exist(log: eventlog.EventLog) -> None:
             consumer.assign([TopicPartition("u", 0)])
         assert read_all(consumer) == expected(0)
         consumer.unsubscribe()
-        with pytest.raises(eventlog.UnknownTopicError):
-            consumer.subscribe(["t", "u"])
-        for bad in ("t", 5, [5], {"t": 1}):
+        for bad in ("t", 5, [5], {"t": 1}, ["a b"], [""], ["t", None], [".."]):
             with pytest.raises(eventlog.EventLogError):
                 consumer.subscribe(bad)
-        for bad in ("(", 5):
+        for bad in ("(", 5, "", b"t"):
             with pytest.raises(eventlog.EventLogError):
                 consumer.subscribe(pattern=bad)
 

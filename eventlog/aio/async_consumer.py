@@ -89,6 +89,10 @@ class AsyncConsumer:
         """As `Consumer.assignment`."""
         return list(await self._call(self._consumer.assignment))
 
+    async def subscription(self) -> list[str]:
+        """As `Consumer.subscription`."""
+        return list(await self._call(self._consumer.subscription))
+
     # --- reading ---
 
     async def poll(self, timeout: float | None = 0.0, max_records: int | None = None) -> list[Record]:
@@ -212,7 +216,7 @@ class AsyncConsumer:
         await self._thread.aclose()
 
     async def __aenter__(self) -> AsyncConsumer:
-        """Subscribe, if topics were given. Raises UnknownTopicError."""
+        """Subscribe, if topics were given."""
         try:
             await self._call(lambda: None)
         except BaseException:

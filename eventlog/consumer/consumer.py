@@ -13,28 +13,24 @@ from eventlog.consumer.committer import CommitCallback
 from eventlog.consumer.consumer_metrics import ConsumerMetrics
 from eventlog.consumer.fetcher import Fetcher, until_found
 from eventlog.consumer.group_reader import GroupReader, group_reader
-from eventlog.consumer.offset_reset import OffsetReset
 from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.consumer.reader_factory import ReaderFactory
 from eventlog.consumer.rebalance_listener import RebalanceListener, check_listener
 from eventlog.consumer.single_thread import Held, SingleThread
-from eventlog.consumer.subscription import Subscription, partitions_text
+from eventlog.consumer.subscription import Subscription, is_empty, partitions_text
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import (
     ClosedError,
     ConcurrentAccessError,
     IllegalStateError,
-    InvalidRecordError,
-    UnknownPartitionError,
     WakeupError,
 )
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, TopicPartition
 from eventlog.quantities import checked_count, checked_timeout, deadline_of
-from eventlog.serializers import deserializer
 from eventlog.storage.session import Session
-from eventlog.topics.checked_partitions import checked_partition, checked_partitions
-from eventlog.topics.partition import Partition
+from eventlog.topics.checked_partitions import checked_partition, checked_partitions, checked_times
 from eventlog.topics.registry import TopicRegistry
 
 _CLOSED, _CLOSED_HINT = "the consumer is closed", "make a new one with log.consumer()"
@@ -68,10 +64,8 @@ class Consumer:
         self._session = session
         self._subscription = Subscription(registry, exclude_internal=config.exclude_internal_topics)
         self._fetcher = Fetcher()
-        self._reset = OffsetReset(config.auto_offset_reset, clock)
+        self._factory = ReaderFactory(registry, config, clock)
         self._thread = SingleThread()
-        self._deserialize_key = deserializer(config.key_deserializer, "key")
-        self._deserialize_value = deserializer(config.value_deserializer, "value")
         self._seen_version = -1  # of the metadata, when the partitions were last looked up
         self._wakeup = False
         self._closed = False
@@ -79,7 +73,7 @@ class Consumer:
         if directory is not None:
             self._group = group_reader(
                 config, directory, offsets, registry, clock, subscription=self._subscription, fetcher=self._fetcher,
-                make_reader=self._make_reader, thread=self._thread,
+                make_reader=self._factory.make, thread=self._thread,
             )  # fmt: skip
         self._metrics = ConsumerMetrics(clock, self._fetcher, self._group)
 
@@ -95,40 +89,55 @@ class Consumer:
 
         With a group, read this member's share: the next `poll` joins, every `poll` keeps up with the others, and
         ``listener`` is told what comes and goes. New partitions, and new topics that match, are noticed within half a
-        second; without a group they are read from their beginning. Raises UnknownTopicError, and IllegalStateError
-        after `assign`.
+        second; without a group they are read from their beginning. A topic that does not exist is waited for likewise,
+        with a warning in the log. No topics at all are as `unsubscribe`. Raises InvalidTopicError, InvalidConfigError,
+        and IllegalStateError after `assign`, and for a pattern after topics or topics after a pattern.
         """
         with self._single_thread():
             self._thread.refuse_in_callback()
             check_listener(listener, has_group=self._group is not None)
+            if pattern is None and is_empty(topics):
+                self._unsubscribe()
+                return
             self._subscription.subscribe(topics, pattern)
             if self._group is not None:
                 self._group.subscribed(listener)
                 return
-            self._fetcher.set_partitions((), self._make_reader)
+            self._fetcher.set_partitions((), self._factory.make)
             self._update(initial=True)
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Read exactly these partitions. Raises UnknownTopicError and UnknownPartitionError."""
+        """Read exactly these partitions; none are as `unsubscribe`. Raises UnknownTopicError, UnknownPartitionError."""
         with self._single_thread():
             found = checked_partitions(partitions)
+            if not found:
+                self._unsubscribe()
+                return
             for tp in found:
-                self._partition(tp)
+                self._factory.partition(tp)
             self._subscription.assign(found)
             self._update(initial=True)
             if self._group is not None:
                 self._group.assign()
 
     def unsubscribe(self) -> None:
-        """Read nothing any more."""
+        """Read nothing any more, and leave the group. Nothing is committed, as in Kafka: call `commit` before."""
         with self._single_thread():
-            self._thread.refuse_in_callback()
-            try:
-                if self._group is not None:
-                    self._group.leave()
-            finally:
-                self._subscription.unsubscribe()
-                self._fetcher.set_partitions((), self._make_reader)
+            self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        self._thread.refuse_in_callback()
+        try:
+            if self._group is not None:
+                self._group.leave(commit=False)
+        finally:
+            self._subscription.unsubscribe()
+            self._fetcher.set_partitions((), self._factory.make)
+
+    def subscription(self) -> list[str]:
+        """Return the topics subscribed to, sorted: those named, or those that match the pattern now."""
+        with self._single_thread():
+            return self._subscription.names()
 
     def assignment(self) -> list[TopicPartition]:
         """Return the partitions that are read now."""
@@ -143,24 +152,9 @@ class Consumer:
         if self._group is not None and not self._subscription.is_by_hand():
             self._seen_version = version  # the group says what to read
             return
-        make = self._make_reader if initial else self._make_late_reader
+        make = self._factory.make if initial else self._factory.make_late
         self._fetcher.set_partitions(self._subscription.partitions(), make)
         self._seen_version = version
-
-    def _make_reader(self, tp: TopicPartition) -> PartitionReader:
-        return PartitionReader(
-            self._partition(tp), self._reset, self.config.check_crcs,
-            self._deserialize_key, self._deserialize_value,
-        )  # fmt: skip
-
-    def _make_late_reader(self, tp: TopicPartition) -> PartitionReader:
-        """A partition that appeared while the consumer was running: nothing in it was seen before."""
-        reader = self._make_reader(tp)
-        reader.seek_to_beginning()
-        return reader
-
-    def _partition(self, tp: TopicPartition) -> Partition:
-        return self._registry.get(tp.topic).partitions[tp.partition]
 
     # --- reading ---
 
@@ -293,7 +287,7 @@ class Consumer:
     # --- places ---
 
     def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the record that is returned next."""
+        """Return the offset of the record that is returned next. Raises NotAssignedError, as the calls below."""
         with self._single_thread():
             return self._reader(partition).position
 
@@ -340,12 +334,12 @@ class Consumer:
     def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the log start offset of each partition, assigned here or not."""
         with self._single_thread():
-            return {tp: self._partition(tp).log_start_offset for tp in checked_partitions(partitions)}
+            return {tp: self._factory.partition(tp).log_start_offset for tp in checked_partitions(partitions)}
 
     def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the offset that the next record gets, for each partition."""
         with self._single_thread():
-            return {tp: self._partition(tp).high_watermark for tp in checked_partitions(partitions)}
+            return {tp: self._factory.partition(tp).high_watermark for tp in checked_partitions(partitions)}
 
     def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
@@ -355,22 +349,12 @@ class Consumer:
         Raises InvalidRecordError for a time that is negative, or no whole number.
         """
         with self._single_thread():
-            if not isinstance(times_ms, Mapping):
-                raise InvalidRecordError(
-                    f"times_ms is a {type(times_ms).__name__}", hint="give a dict: {TopicPartition(topic, 0): time_ms}"
-                )
-            times = zip(checked_partitions(times_ms), times_ms.values(), strict=True)
-            return {tp: self._partition(tp).first_at_or_after(time_ms) for tp, time_ms in times}
+            times = checked_times(times_ms).items()
+            return {tp: self._factory.partition(tp).first_at_or_after(time_ms) for tp, time_ms in times}
 
     def _reader(self, partition: TopicPartition) -> PartitionReader:
         self._update()
-        reader = self._fetcher.readers.get(checked_partition(partition))
-        if reader is None:
-            raise UnknownPartitionError(
-                "the partition is not assigned to this consumer", topic=partition[0], partition=partition[1],
-                hint="assign or subscribe to it first",
-            )  # fmt: skip
-        return reader
+        return self._fetcher.reader(checked_partition(partition))
 
     def _readers(self, partitions: Sequence[TopicPartition]) -> list[PartitionReader]:
         self._update()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from eventlog.consumer.partition_reader import Found, PartitionReader
-from eventlog.errors import EventLogError
+from eventlog.errors import EventLogError, NotAssignedError
 from eventlog.files.notify import Word, wait, wake
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import Record, TopicPartition
@@ -27,6 +27,16 @@ class Fetcher:
         self._turns: deque[PartitionReader] = deque()
         self._seen = 0
         self._signal = np.zeros(1, dtype=np.uint64)  # changes when another thread wants the sleeper to look up
+
+    def reader(self, tp: TopicPartition) -> PartitionReader:
+        """Return the partition's reader. Raises NotAssignedError when there is none."""
+        found = self.readers.get(tp)
+        if found is None:
+            raise NotAssignedError(
+                "the partition is not assigned to this consumer", topic=tp.topic, partition=tp.partition,
+                hint="assign or subscribe to it first",
+            )  # fmt: skip
+        return found
 
     def set_partitions(
         self, partitions: Iterable[TopicPartition], make: Callable[[TopicPartition], PartitionReader]

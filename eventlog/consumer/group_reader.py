@@ -237,19 +237,18 @@ class GroupReader:
         generation = membership.present_generation()
         return GroupMetadata(membership.directory.group, generation, membership.member_id, self._instance_id)
 
-    def leave(self, *, autocommit: bool = True) -> None:
-        """Commit (when that is automatic), tell the listener, and leave the group."""
+    def leave(self, *, commit: bool) -> None:
+        """Commit (if asked to, and when that is automatic), tell the listener, and leave the group."""
         errors: list[Exception] = []
-        if not autocommit:
-            self.committer.stop()
         if not self.membership.is_forked:
             self._run_callbacks()
+            positions = self.positions() if commit else {}
             if self._subscription.is_by_hand():
-                self.committer.commit_now(self.positions(), PATIENCE_AT_LAST)
+                self.committer.commit_now(positions, PATIENCE_AT_LAST)
             elif self.membership.is_removed():
                 self._drop(self.listener.on_partitions_lost, list(self._fetcher.readers), errors)
             elif self.membership.is_member:
-                self.committer.commit_now(self.positions(), PATIENCE_AT_LAST)
+                self.committer.commit_now(positions, PATIENCE_AT_LAST)
                 self._drop(self.listener.on_partitions_revoked, sorted(self._fetcher.readers), errors)
         self.membership.leave()
         if errors:
@@ -257,8 +256,10 @@ class GroupReader:
 
     def close(self, *, autocommit: bool = True) -> None:
         """Leave, and give back descriptors."""
+        if not autocommit:
+            self.committer.stop()
         try:
-            self.leave(autocommit=autocommit)
+            self.leave(commit=True)
         finally:
             self.membership.close()
             self._is_closed = True

@@ -1,10 +1,10 @@
-"""What callers give as a partition, checked."""
+"""What callers give as partitions, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from eventlog.errors import UnknownPartitionError
+from eventlog.errors import InvalidRecordError, UnknownPartitionError
 from eventlog.model import TopicPartition
 from eventlog.quantities import whole
 
@@ -26,3 +26,12 @@ def checked_partitions(partitions: object) -> list[TopicPartition]:
     raise UnknownPartitionError(
         f"{partitions!r} is no list of partitions", hint="give a list: [TopicPartition(topic, number)]"
     )
+
+
+def checked_times(times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """Return times by partition. Raises InvalidRecordError for no dict; what is no time is for the partition to say."""
+    if not isinstance(times_ms, Mapping):
+        raise InvalidRecordError(
+            f"times_ms is a {type(times_ms).__name__}", hint="give a dict: {TopicPartition(topic, 0): time_ms}"
+        )
+    return dict(zip(checked_partitions(times_ms), times_ms.values(), strict=True))

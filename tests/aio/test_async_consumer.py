@@ -18,6 +18,7 @@ from eventlog import AsyncConsumer, AsyncRebalanceListener, RebalanceListener, T
 from eventlog.files.filesystem import FileSystem
 
 RunPython = Callable[..., Any]
+WAITED_FOR = "the topic t is subscribed to: it does not exist, and is read once it does"
 EARLIEST = {"auto_offset_reset": "earliest"}
 T0 = TopicPartition("t", 0)
 
@@ -159,20 +160,21 @@ def test_errors_come_out_of_the_await(log: eventlog.EventLog) -> None:
     run(main())
 
 
-def test_an_unknown_topic_is_told_at_the_entrance(log: eventlog.EventLog) -> None:
-    """Making a consumer reads no file: entering it, or the first call, raises UnknownTopicError until it is there."""
+def test_an_unknown_topic_is_waited_for(log: eventlog.EventLog, caplog: pytest.LogCaptureFixture) -> None:
+    """Making a consumer reads no file; entering it, or the first call, warns of a topic that is not there yet."""
 
     async def main() -> None:
-        with pytest.raises(eventlog.UnknownTopicError):
-            async with log.async_consumer("t"):
-                raise AssertionError
+        async with log.async_consumer("t", **EARLIEST) as consumer:
+            assert await consumer.subscription() == ["t"]
+            assert await consumer.poll() == []
+            assert [record.getMessage() for record in caplog.records] == [WAITED_FOR]
         assert threads() == []
         consumer = log.async_consumer("t", **EARLIEST)
         assert threads() == []
-        with pytest.raises(eventlog.UnknownTopicError):
-            await consumer.poll()
+        waiting = asyncio.create_task(consumer.poll(timeout=60))
+        await consumer.assignment()
         fill(log)
-        assert len(await consumer.poll()) == 10
+        assert len(await waiting) == 10
         await consumer.close()
 
     run(main())
