@@ -23,7 +23,7 @@ from eventlog.coordination.offset_snapshot import Snapshot, write_snapshot
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.offset_table import OffsetTable
 from eventlog.coordination.transaction_records import TransactionOutcome, TransactionPart, aborted
-from eventlog.files.checkpoint import read_checkpoint
+from eventlog.files.checkpoint import read_checkpoint, read_versioned
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts
 from eventlog.format.record_batch import RecordBatch
@@ -98,10 +98,10 @@ def test_the_segment_page_is_read_back() -> None:
 
 
 def test_the_crc_covers_what_the_segment_page_says() -> None:
-    """The checksum at byte 17 is the CRC-32C of the batch from byte 21 on."""
+    """The checksum at byte 17 is the CRC-32C of the batch from byte 21 on, and then of its first 17 bytes."""
     raw = example("segment.md")
     length = int.from_bytes(raw[8:12], "big")
-    assert int.from_bytes(raw[17:21], "big") == crc32c.crc32c(raw[21 : 12 + length])
+    assert int.from_bytes(raw[17:21], "big") == crc32c.crc32c(raw[21 : 12 + length] + raw[:17])
 
 
 @pytest.mark.parametrize(("page", "suffix"), [("offset-index.md", ".index"), ("time-index.md", ".timeindex")])
@@ -189,10 +189,11 @@ def test_the_json_pages_show_whole_files(page: str, kind: str, name: str, tmp_pa
     """The example passes its own checksum, and has the fields that the package writes today."""
     (shown,) = blocks(page, "json")
     (tmp_path / name).write_text(shown)
-    fields = read_checkpoint(FileSystem(), str(tmp_path / name), kind)
+    _, fields = read_versioned(FileSystem(), str(tmp_path / name), kind, newest=2)
     partition = write_example(tmp_path / "log")
     written = json.loads({"log": tmp_path / "log" / name, "topic": partition.parent / name}[kind].read_text())
     assert json.loads(shown).keys() == written.keys()
+    assert json.loads(shown)["format"] == written["format"]
     if kind == "topic":
         assert TopicConfig(**fields["config"]) == TopicConfig(index_interval_bytes=0)
 

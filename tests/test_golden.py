@@ -1,4 +1,4 @@
-"""What format version 1 wrote stays readable for good. The files under ``golden/`` never change."""
+"""What each format version wrote stays readable for good. The files under ``golden/`` never change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import eventlog
 pytest.importorskip("cramjam")
 
 GOLDEN = Path(__file__).with_name("golden")
-TRANSACTIONS = "transactions-1"
 VERSIONS = sorted(path.name for path in GOLDEN.glob("version-*"))
+TRANSACTIONS = sorted(path.name for path in GOLDEN.glob("transactions-*"))
+CURRENT = VERSIONS[-1]
 
 
 def script() -> ModuleType:
@@ -33,8 +34,9 @@ def expected(version: str) -> Any:
 
 
 def test_there_is_a_version() -> None:
-    """The golden files of version 1 are there: the tests below do not pass by finding nothing."""
-    assert "version-1" in VERSIONS
+    """The golden files of all versions are there: the tests below do not pass by finding nothing."""
+    assert VERSIONS == ["version-1", "version-2"]
+    assert TRANSACTIONS == ["transactions-1", "transactions-2"]
 
 
 @pytest.mark.parametrize("how", ["closed", "crashed"])
@@ -82,20 +84,22 @@ def test_an_old_log_can_be_appended_to(version: str, tmp_path: Path) -> None:
     with eventlog.open(tmp_path / "log") as log:
         after = script().describe(log)
         assert {name: records[:-1] for name, records in after.items()} == before
+        assert all(partition.verify().ok for name in log.topics() for partition in log.topic(name).partitions)
 
 
 def test_the_current_version_still_writes_these_records(tmp_path: Path) -> None:
     """The script that made the files makes the same records today: reader and writer did not drift together."""
     module = script()
     module.main(tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "expected.json").read_text(encoding="utf-8")) == expected("version-1")
+    again = json.loads((tmp_path / "again" / "expected.json").read_text(encoding="utf-8"))
+    assert all(again == expected(version) for version in VERSIONS)
 
 
-def test_version_1_writes_the_same_bytes_as_ever(tmp_path: Path) -> None:
+def test_the_current_version_writes_the_same_bytes_as_ever(tmp_path: Path) -> None:
     """Uncompressed segments and indexes made today are byte for byte the golden ones (codecs may improve)."""
     module = script()
     module.main(tmp_path / "again")
-    old, new = GOLDEN / "version-1" / "closed" / "topics", tmp_path / "again" / "closed" / "topics"
+    old, new = GOLDEN / CURRENT / "closed" / "topics", tmp_path / "again" / "closed" / "topics"
     for topic in ("plain", "headers", "append-time", "rolled"):
         files = sorted(path.relative_to(old) for path in (old / topic).rglob("0*") if path.is_file())
         assert files == sorted(path.relative_to(new) for path in (new / topic).rglob("0*") if path.is_file())
@@ -104,14 +108,15 @@ def test_version_1_writes_the_same_bytes_as_ever(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "crashed"])
-def test_transactions_come_back(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", TRANSACTIONS)
+def test_transactions_come_back(version: str, how: str, tmp_path: Path) -> None:
     """What was committed is there in all partitions, offsets too, although the last one's process died while it
     published them; nothing else is, the journal agrees, and the next producer of the same id goes on.
     """
-    shutil.copytree(GOLDEN / TRANSACTIONS / how, tmp_path / "log")
+    shutil.copytree(GOLDEN / version / how, tmp_path / "log")
     module, last = script(), 12
     with eventlog.open(tmp_path / "log", clock=module.CLOCK) as log:  # by today's the offsets have expired
-        assert module.describe(log) == expected(TRANSACTIONS)
+        assert module.describe(log) == expected(version)
         assert module.committed(log) == [last + 1, f"after {last}"]
         report = log.verify_transactions()
         assert (report.problems, report.notes, report.committed) == ((), (), 9)
@@ -122,7 +127,7 @@ def test_transactions_come_back(how: str, tmp_path: Path) -> None:
             module.transact(producer, last + 1)
         after = module.describe(log)
         for name in ("a-0", "a-1", "b-0", "b-1"):
-            before = expected(TRANSACTIONS)[name]
+            before = expected(version)[name]
             assert (after[name][: len(before)], len(after[name])) == (before, len(before) + 3)
         assert module.committed(log) == [last + 2, f"after {last + 1}"]
 
@@ -131,4 +136,5 @@ def test_the_current_version_still_writes_these_transactions(tmp_path: Path) -> 
     """The script that made the files makes the same records today."""
     module = script()
     module.main(tmp_path / "again", module.fill_with_transactions)
-    assert json.loads((tmp_path / "again" / "expected.json").read_text(encoding="utf-8")) == expected(TRANSACTIONS)
+    again = json.loads((tmp_path / "again" / "expected.json").read_text(encoding="utf-8"))
+    assert all(again == expected(version) for version in TRANSACTIONS)

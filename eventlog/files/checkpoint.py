@@ -22,9 +22,17 @@ def _checksum(fields: dict[str, Any]) -> str:
     return f"{crc32c.crc32c(canonical):08x}"
 
 
-def write_checkpoint(fs: FileSystem, path: str, kind: str, fields: dict[str, Any], *, durable: bool = True) -> None:
+def write_checkpoint(
+    fs: FileSystem,
+    path: str,
+    kind: str,
+    fields: dict[str, Any],
+    *,
+    durable: bool = True,
+    version: int = FORMAT_VERSION,
+) -> None:
     """Replace the file at ``path``; whole and durable when this returns (see `FileSystem.replace_file`)."""
-    content = {"format": FORMAT_VERSION, "kind": kind, **fields}
+    content = {"format": version, "kind": kind, **fields}
     content["crc32c"] = _checksum(content)
     with translated(path):
         fs.replace_file(path, json.dumps(content, indent=2).encode() + b"\n", durable=durable)
@@ -36,17 +44,29 @@ def read_checkpoint(fs: FileSystem, path: str, kind: str) -> dict[str, Any]:
     Raises FileNotFoundError when there is none, UnsupportedFormatError when a newer version wrote it, and
     CorruptMetadataError when it is no checkpoint of this kind or its checksum does not fit.
     """
-    content = _parse(fs.read_file(path), path)
-    if isinstance(content.get("format"), int) and content["format"] > FORMAT_VERSION:
+    return read_versioned(fs, path, kind, newest=FORMAT_VERSION)[1]
+
+
+def read_versioned(fs: FileSystem, path: str, kind: str, *, newest: int) -> tuple[int, dict[str, Any]]:
+    """Return the format version, at most ``newest``, and the fields; raises what `read_checkpoint` does."""
+    return parse_versioned(fs.read_file(path), path, kind, newest=newest)
+
+
+def parse_versioned(raw: bytes, path: str, kind: str, *, newest: int) -> tuple[int, dict[str, Any]]:
+    """Return the same of a file's bytes."""
+    content = _parse(raw, path)
+    version = content.get("format")
+    if isinstance(version, int) and version > newest:
         raise UnsupportedFormatError(
-            f"format {content['format']} is newer than {FORMAT_VERSION}, the newest known here",
+            f"format {version} is newer than {newest}, the newest known here",
             path=path,
             hint="open it with a newer version of eventlog",
         )
     checksum = content.pop("crc32c", None)
     if content.get("kind") != kind or checksum != _checksum(content):
         raise CorruptMetadataError(f"damaged, or not a {kind} file", path=path, hint="restore the file from a backup")
-    return {name: value for name, value in content.items() if name not in ("format", "kind")}
+    fields = {name: value for name, value in content.items() if name not in ("format", "kind")}
+    return version if isinstance(version, int) else 0, fields
 
 
 def _parse(raw: bytes, path: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Encode columns of records into one batch, ready to be stamped with its base offset and written.
 
-Encoding needs no lock and knows no partition: base offset and leader epoch lie outside the CRC, and whoever holds
-the partition's lock stamps them.
+Encoding needs no lock and knows no partition: the CRC covers base offset and leader epoch last, and the thread that
+holds the partition's lock stamps them, and goes on with the CRC over these 17 bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ HeaderColumn = Sequence[RecordHeaders | None]
 TimestampColumn = Sequence[int] | NDArray[np.int64]
 
 _crc = crc32c.crc32c
-_pack_prefix = L.PREFIX.pack
+_pack_start = L.START.pack
+_pack_crc = L.CRC.pack
 _pack_trailer = L.TRAILER.pack
 _pack_pair = struct.Struct("<ii").pack
 _PADDING = tuple(bytes(-n % L.ALIGNMENT) for n in range(L.ALIGNMENT))
@@ -40,8 +41,8 @@ BatchFields = tuple[bytes | list[bytes], int, int, int, int]  # those of Encoded
 class EncodedBatch(NamedTuple):
     """A batch as bytes, but for its first 21, which `stamp` makes.
 
-    ``parts`` are to be written one after the other, ``size`` counts the whole batch in bytes, the timestamps are in
-    milliseconds since the epoch.
+    ``parts`` are to be written one after the other, and ``checksum`` is their CRC-32C; ``size`` counts the whole batch
+    in bytes, the timestamps are in milliseconds since the epoch.
     """
 
     parts: bytes | list[bytes]
@@ -52,10 +53,9 @@ class EncodedBatch(NamedTuple):
 
     def stamp(self, base_offset: int, leader_epoch: int = 0) -> list[bytes]:
         """Return the batch as parts to be written one after the other."""
-        return [
-            _pack_prefix(base_offset, self.size - L.LENGTH_START, leader_epoch, L.MAGIC, self.checksum),
-            *([self.parts] if isinstance(self.parts, bytes) else self.parts),
-        ]
+        start = _pack_start(base_offset, self.size - L.LENGTH_START, leader_epoch, L.MAGIC)
+        prefix = start + _pack_crc(_crc(start, self.checksum))
+        return [prefix, *([self.parts] if isinstance(self.parts, bytes) else self.parts)]
 
     def with_append_time(self, timestamp_ms: int) -> EncodedBatch:
         """Return the batch with the log's own time as the time of all its records (LogAppendTime, KIP-32)."""
@@ -106,7 +106,7 @@ def joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[byte
 @lru_cache(maxsize=4)
 def _one_trailer(timestamp_ms: int, columns: int = L.COLUMN_VALUES) -> bytes:
     """Return the trailer of a single record's batch: within a millisecond, the same bytes serve all."""
-    return _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, columns)
+    return _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, columns, L.VERSION_2)
 
 
 def encode_one(value: bytes, timestamp_ms: int) -> BatchFields:
@@ -159,6 +159,7 @@ def encode(
         raise InvalidRecordError(f"a batch of {size} bytes", hint="a batch holds less than 2 GiB: give fewer records")
     trailer = _pack_trailer(
         codec | stamp.attributes, count - 1, base_timestamp, max_timestamp, *stamp[:3], count, body.columns,
+        L.VERSION_2,
     )  # fmt: skip
     parts = [trailer, *body.parts]
     return EncodedBatch(parts, _checksum(parts), size, count, max_timestamp)

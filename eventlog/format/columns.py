@@ -15,10 +15,12 @@ from eventlog.model import Headers
 class BatchDamage(Exception):  # noqa: N818  # a finding, caught within the package; errors are made from it
     """Why some bytes are not the batch that belongs there. Internal: callers add the coordinates."""
 
-    def __init__(self, reason: str, position: int | None = None) -> None:
+    def __init__(self, reason: str, position: int | None = None, base_offset: int | None = None) -> None:
+        """``position`` is where, and ``base_offset`` the offset that belongs there, if whoever finds it knows."""
         super().__init__(reason)
         self.reason = reason
         self.position = position
+        self.base_offset = base_offset
 
 
 _FEW = 8  # items, up to which slicing them one by one is faster than looking whether they are equally wide

@@ -10,10 +10,13 @@ Record batch: Kafka's header (record batch v2, KIP-98), big-endian, then one byt
                                           51  producer epoch         i16
                                           53  base sequence          i32
                                           57  record count           i32
-                                          61  columns                u8, then two zero bytes
+                                          61  columns                u8
+                                          62  format version         u8: 2, or 0 for version 1
+                                          63  zero                   u8
 
-The batch length counts from byte 12 on; the CRC covers everything from byte 21 on, so that base offset and leader
-epoch can be stamped without a new CRC. The body after byte 64 is little-endian; see ``record_batch.py``.
+The batch length counts from byte 12 on. The CRC covers everything from byte 21 on, and in version 2 then bytes 0 to 16:
+so a batch is summed before anyone knows its base offset, and stamping it goes on over these 17 bytes. In version 1 they
+were outside. The body after byte 64 is little-endian; see ``record_batch.py``.
 
 Head, one page per partition: 64-bit words in the machine's own byte order (it is never moved between machines)::
 
@@ -38,17 +41,23 @@ import numpy as np
 
 # --- record batch -----------------------------------------------------------------------------------------------
 
-PREFIX = struct.Struct(">qiibI")  # what the CRC does not cover
-TRAILER = struct.Struct(">hiqqqhiiBxx")  # what it does
-HEADER = struct.Struct(">qiibIhiqqqhiiBxx")
+PREFIX = struct.Struct(">qiibI")
+START = struct.Struct(">qiib")  # what the CRC covers last, from version 2 on
+CRC = struct.Struct(">I")
+TRAILER = struct.Struct(">hiqqqhiiBBx")  # what it covers first
+HEADER = struct.Struct(">qiibIhiqqqhiiBBx")
 HEADER_BYTES = 64
+CRC_POSITION = 17
 CRC_START = 21
 LENGTH_START = 12  # the batch length does not count the base offset and itself
 assert PREFIX.size == CRC_START
+assert START.size == CRC_POSITION == CRC_START - CRC.size
 assert HEADER.size == PREFIX.size + TRAILER.size == HEADER_BYTES
 
 MAGIC = 0x63  # "c": columnar. Kafka uses 0, 1 and 2; 2 stays reserved for Kafka's own record encoding
 MAGIC_POSITION = 16
+VERSION_1, VERSION_2 = 0, 2  # of a batch; version 1 had zeros there
+VERSION_POSITION = 62
 ALIGNMENT = 8  # batches and columns start on it, so that every column is an aligned array where it lies
 
 ATTRIBUTE_CODEC = 0x07
@@ -80,6 +89,12 @@ TIME_INDEX_ENTRY = np.dtype([("timestamp", "<i8"), ("offset", "<u4")])
 assert OFFSET_INDEX_ENTRY.itemsize == 8
 assert TIME_INDEX_ENTRY.itemsize == 12
 MAX_RELATIVE_OFFSET = 2**31 - 1
+# When its segment is sealed, an index ends with one more entry, which could be no other: all bits set as an offset, or
+# the earliest time. Its other field is the CRC-32C of all entries and of the segment's end offset.
+OFFSET_INDEX_SEAL = 2**32 - 1
+TIME_INDEX_SEAL = -(2**63)
+SEALED_END = struct.Struct("<q")
+LATEST = 2**63 - 1  # in the place of a largest timestamp: records were lost, and nobody knows their times
 
 # --- head -------------------------------------------------------------------------------------------------------
 

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 _unpack_header = L.HEADER.unpack_from
 _crc = crc32c.crc32c
+_CRC_START, _CRC_POSITION = L.CRC_START, L.CRC_POSITION
 _shared_by_parts = attrgetter(
     "_body", "_columns", "_last_delta", "_present", "_total", "attributes", "base_timestamp", "header_offset",
     "leader_epoch", "max_timestamp", "partition", "position", "producer_epoch", "producer_id", "size", "topic",
-    "_base_sequence", "checksum",
+    "_base_sequence", "checksum", "format_version",
 )  # fmt: skip
 _TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 _new_tuple = tuple.__new__  # makes a Record of its fields without the cost of a Python-level constructor
@@ -63,8 +64,8 @@ class RecordBatch:
 
     __slots__ = (
         "_base_sequence", "_body", "_columns", "_count", "_first", "_last_delta", "_present", "_total", "attributes",
-        "base_timestamp", "checksum", "header_offset", "leader_epoch", "max_timestamp", "partition", "position",
-        "producer_epoch", "producer_id", "size", "topic",
+        "base_timestamp", "checksum", "format_version", "header_offset", "leader_epoch", "max_timestamp", "partition",
+        "position", "producer_epoch", "producer_id", "size", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +80,7 @@ class RecordBatch:
         (
             self.header_offset, length, self.leader_epoch, magic, self.checksum, self.attributes, self._last_delta,
             self.base_timestamp, self.max_timestamp, self.producer_id, self.producer_epoch, self._base_sequence,
-            count, self._present,
+            count, self._present, self.format_version,
         ) = _unpack_header(data, position)  # fmt: skip
         if magic != L.MAGIC:
             raise BatchDamage(f"no batch begins here (magic {magic})")
@@ -89,8 +90,12 @@ class RecordBatch:
         end = position + size
         if end > limit:
             raise BatchDamage("the file ends within a batch")
-        if check and _crc(data[position + L.CRC_START : end]) != self.checksum:
-            raise BatchDamage("CRC mismatch")
+        if check:
+            crc = _crc(data[position + _CRC_START : end])
+            if (_crc(data[position : position + _CRC_POSITION], crc) if self.format_version else crc) != self.checksum:
+                raise BatchDamage("CRC mismatch")
+        if self.format_version and self.format_version != L.VERSION_2:
+            raise BatchDamage(f"a batch of format version {self.format_version}, which is not known here")
         if not 0 < count <= self._last_delta + 1:
             raise BatchDamage(f"impossible record count {count}")
         self.topic = topic
@@ -259,7 +264,7 @@ class RecordBatch:
             part._body, part._columns, part._last_delta, part._present, part._total, part.attributes,
             part.base_timestamp, part.header_offset, part.leader_epoch, part.max_timestamp, part.partition,
             part.position, part.producer_epoch, part.producer_id, part.size, part.topic, part._base_sequence,
-            part.checksum,
+            part.checksum, part.format_version,
         ) = _shared_by_parts(self)  # fmt: skip
         part._first = self._first + start
         part._count = stop - start

@@ -9,6 +9,8 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.head import EndState
+from eventlog.storage.offset_index import OffsetIndex
+from eventlog.storage.time_index import TimeIndex
 
 
 class ActiveSegment:
@@ -52,18 +54,24 @@ class ActiveSegment:
             end = state.time_entries * TIME_INDEX_ENTRY.itemsize
             self._fs.write_all(self.time_fd, [time_entries], end - len(time_entries))
 
-    def cut_indexes(self, state: EndState) -> None:
-        """When the segment is sealed: take away entries behind the count, which a writer left when it died.
+    def seal_indexes(self, state: EndState, end_offset: int) -> None:
+        """End the indexes with their seals, now that the segment ends before ``end_offset`` for good.
 
-        By replacing the file, never by truncating it: readers may have it mapped.
+        Entries behind the count, which a writer left when it died, are taken away by replacing the file, never by
+        truncating it: readers may have it mapped. A crash in between leaves an index without a seal, which is built
+        again when it is needed.
         """
         stem = self.path.removesuffix(LOG)
-        for fd, suffix, size in (
-            (self.index_fd, INDEX, state.index_entries * OFFSET_INDEX_ENTRY.itemsize),
-            (self.time_fd, TIME_INDEX, state.time_entries * TIME_INDEX_ENTRY.itemsize),
+        for fd, index, count, checksum in (
+            (self.index_fd, OffsetIndex(self._fs, stem + INDEX), state.index_entries, state.index_checksum),
+            (self.time_fd, TimeIndex(self._fs, stem + TIME_INDEX), state.time_entries, state.time_checksum),
         ):
+            seal = index.seal(checksum, end_offset)
+            size = count * len(seal)
             if self._fs.size(fd) > size:
-                self._fs.replace_file(stem + suffix, self._fs.pread(fd, size, 0))
+                self._fs.replace_file(index.path, self._fs.pread(fd, size, 0) + seal)
+            else:
+                self._fs.write_all(fd, [seal], size)
 
     def close(self) -> None:
         """Close the three descriptors."""

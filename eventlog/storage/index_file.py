@@ -6,26 +6,36 @@ import os
 from typing import Any
 
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from eventlog.files.filesystem import FileSystem
+from eventlog.format import layouts as L
 
 _RESERVE = 1 << 16  # map ahead of the end, so that a growing index is mapped rarely
 
 Entries = NDArray[np.void]
 
 
+def sealed_checksum(checksum: int, end_offset: int) -> int:
+    """Go on from the checksum of all entries over the offset that the segment ends before."""
+    return crc32c(L.SEALED_END.pack(end_offset), checksum)
+
+
 class IndexFile:
     """Entries of one dtype, in a mapping that is made anew only when the file has outgrown it.
 
     An index carries no truth: an entry is believed only when the segment confirms it. A crash may leave entries
-    behind the ones that count; they are overwritten, or cut off when the segment is sealed.
+    behind the ones that count; they are overwritten, or cut off when the segment is sealed. Then one more entry, the
+    *seal*, ends the file: its first field is ``mark``, its second the checksum of all entries and the segment's end.
     """
 
-    def __init__(self, fs: FileSystem, path: str, dtype: np.dtype[Any]) -> None:
+    def __init__(self, fs: FileSystem, path: str, dtype: np.dtype[Any], mark: int) -> None:
         self.path = path
         self._fs = fs
         self._dtype = dtype
+        self._mark = mark
+        self._seal: int | None = None
         self._identity = (0, 0)
         self._view: tuple[Entries, int] = np.empty(0, dtype=dtype), 0  # the mapping, and how many of it are known
         self._kept: Entries | None = None
@@ -57,12 +67,26 @@ class IndexFile:
                 size = max(_RESERVE, 2 * known * self._dtype.itemsize)
                 size -= size % self._dtype.itemsize
                 mapped, self._identity = self._fs.map_readonly(fd, size).view(self._dtype), identity
-            return mapped, known
+            mark, seal = mapped[known - 1].item() if known else (None, None)
+            self._seal = seal if mark == self._mark else None
+            return mapped, known - (self._seal is not None)
 
-    def replace(self, entries: Entries) -> None:
+    def is_sealed_at(self, end_offset: int) -> bool:
+        """Tell whether these are all entries of a segment that was sealed at ``end_offset``, each of them whole."""
+        entries = self.entries()
+        return self._seal == sealed_checksum(crc32c(entries.view(np.uint8)), end_offset)  # type: ignore[arg-type]
+
+    def replace(self, entries: Entries, sealed_at: int | None = None) -> None:
         """Put a rebuilt index in the file's place; readers of the old one keep it."""
-        self._fs.replace_file(self.path, entries.tobytes())
+        content = entries.tobytes()
+        if sealed_at is not None:
+            content += self.seal(crc32c(content), sealed_at)
+        self._fs.replace_file(self.path, content)
         self.look_again()
+
+    def seal(self, checksum: int, end_offset: int) -> bytes:
+        """Return the entry that seals an index whose entries have this checksum."""
+        return np.array([(self._mark, sealed_checksum(checksum, end_offset))], self._dtype).tobytes()
 
     def hold(self, entries: Entries) -> None:
         """Use a rebuilt index from memory until `forget`, where the file cannot be replaced."""

@@ -19,23 +19,23 @@ def built_indexes(
 ) -> tuple[EndState, Entries, Entries]:
     """Return the end up to which the indexes are built, and the entries of both, from what the segment holds."""
     tail = Tail(EndState(end_offset=segment.base_offset, segment_base=segment.base_offset), interval)
-    scan_segment(segment, tail, lambda batch: stop_offset is not None and batch.last_offset >= stop_offset)
+    scan_segment(segment, tail, stop_offset, lambda batch: stop_offset is not None and batch.last_offset >= stop_offset)
     if sealed:
+        if stop_offset is not None and tail.end_offset < stop_offset:
+            tail.jump(tail.position, stop_offset)
         tail.seal()
     offsets, times = tail.take_due()
     return tail.state(), np.frombuffer(offsets, OFFSET_INDEX_ENTRY), np.frombuffer(times, TIME_INDEX_ENTRY)
 
 
-def rebuild_indexes(
-    segment: Segment, interval: int, *, sealed: bool, stop_offset: int | None = None, in_memory: bool = False
-) -> None:
-    """Replace both indexes by what the segment holds."""
-    _, *built = built_indexes(segment, interval, sealed=sealed, stop_offset=stop_offset)
+def rebuild_indexes(segment: Segment, interval: int, end_offset: int, *, in_memory: bool = False) -> None:
+    """Replace both indexes of a sealed segment, which ends before ``end_offset``, by what it holds."""
+    _, *built = built_indexes(segment, interval, sealed=True, stop_offset=end_offset)
     for index, entries in zip((segment.offset_index, segment.time_index), built, strict=True):
         if in_memory:
             index.hold(entries)
         else:
-            index.replace(entries)
+            index.replace(entries, end_offset)
 
 
 def index_checksums(segment: Segment, offset_entries: int, time_entries: int) -> tuple[int, int] | None:
@@ -59,13 +59,18 @@ def indexes_fit(segment: Segment, state: EndState) -> bool:
     return found == (state.index_checksum, state.time_checksum)
 
 
-def sealed_indexes_fit(segment: Segment, interval: int) -> bool:
-    """Tell whether a sealed segment's indexes are there, end with a true entry, and reach to its end.
+def sealed_indexes_fit(segment: Segment, interval: int, end_offset: int) -> bool:
+    """Tell whether the indexes of a sealed segment, which ends before ``end_offset``, are whole.
 
-    Looks at the last entries only, and at no more than ``interval`` bytes and a batch behind them.
+    Their seals tell. Version 1 wrote none: there the indexes must end with a true entry, and reach to the end. That
+    looks at the last entries only, and at no more than ``interval`` bytes and a batch behind them.
     """
     segment.offset_index.look_again()  # writers may have gone on in it, and sealed it
     segment.time_index.look_again()
+    if segment.offset_index.is_sealed_at(end_offset) and segment.time_index.is_sealed_at(end_offset):
+        return True
+    if segment.begins_with_version_2():
+        return False
     offsets = segment.offset_index.entries()
     times = segment.time_index.entries()
     if len(offsets) and not entry_is_true(segment, offsets[-1]):

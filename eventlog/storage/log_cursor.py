@@ -15,6 +15,7 @@ from eventlog.errors import OffsetOutOfRangeError
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.resync import Damage, batch_over
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.segment import Place, Segment
 
@@ -113,7 +114,9 @@ class LogCursor:
                 log.ensure_indexes(segment)
             place = segment.place_of(offset, state.index_entries if active else None)
         except BatchDamage as damage:
-            place = self._behind_damage(segment, damage, offset)
+            assert damage.position is not None and damage.base_offset is not None
+            batch = self._over_damage(segment, damage.position, damage.base_offset, damage.reason)
+            place = Place(batch.position, batch.header_offset)
         except FileNotFoundError:
             raise self._damage("the segment is missing", segment.path, 0) from None
         self.enter(segment, place)
@@ -129,15 +132,17 @@ class LogCursor:
         if batch.base_offset == batch.header_offset:  # whole
             self.log.found_by_time = self._segment, batch
 
-    def _behind_damage(self, segment: Segment, damage: BatchDamage, offset: int) -> Place:
-        """Return the place of a whole batch that holds ``offset`` although the way there is damaged."""
-        position = damage.position or 0
-        following = segment.batch_behind(position, 0)
-        while following is not None and following.last_offset < offset:
-            following = segment.next_whole_batch(following.position + following.size, 0)
-        if following is None or following.header_offset > offset:
-            raise self._damage(damage.reason, segment.path, position, segment)
-        return Place(following.position, following.header_offset)
+    def _over_damage(self, segment: Segment, position: int, base_offset: int, reason: str) -> RecordBatch:
+        """Return the batch that holds ``next_offset`` although the one that belongs at ``position`` is not there."""
+        found = batch_over(Damage(segment, position, base_offset, self._end_of(segment), reason), self.next_offset)
+        if found.batch is None:
+            raise self._damage(found.damage.reason, segment.path, found.damage.position, found.next_offset)
+        return found.batch
+
+    def _end_of(self, segment: Segment) -> int:
+        """Return the offset that the segment ends before."""
+        ends = *self.log.segments.bases(), self.log.end_offset
+        return min((end for end in ends if end > segment.base_offset), default=segment.base_offset)
 
     def _look_again(self) -> RecordBatch:
         """Read what was not whole at first sight: the log may have rolled, the file grown, a store been late."""
@@ -160,19 +165,15 @@ class LogCursor:
                 raise self._damage("the segment is missing", segment.path, self._position) from None
             if attempt:
                 time.sleep(_PAUSE)
-        raise self._damage(reason, segment.path, self._position, segment)
+        batch = self._over_damage(segment, self._position, self._base, reason)
+        self._position = batch.position
+        return batch
 
-    def _damage(self, reason: str, path: str, position: int, segment: Segment | None = None) -> Exception:
+    def _damage(self, reason: str, path: str, position: int, following: int | None = None) -> Exception:
         """Return the error for damage at ``next_offset``, with the first offset that can be read behind it."""
         if self.log.is_gone():
             return self.log.gone()
-        end = self.log.end_offset
         later = [base for base in self.log.segments.bases() if base > self.next_offset]
-        next_offset = min([end, *later])
-        following = None
-        if segment is not None:
-            following = segment.batch_behind(position, self.next_offset + 1)  # a seek there gets further
-        if following is not None and following.header_offset < next_offset:
-            next_offset = following.header_offset
+        next_offset = min([self.log.end_offset, *later] if following is None else [following, *later])
         damage = DamagedRange(path, position, self.next_offset, next_offset, reason)
         return damage.error(self.log.topic, self.log.partition)

@@ -11,11 +11,11 @@ import os
 import uuid
 
 from eventlog.errors import NotALogError, UnsupportedFileSystemError
-from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mounts import network_file_system
 from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
+from eventlog.storage.log_format import check_log_meta, create_log_meta
 
 _BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
 
@@ -39,7 +39,7 @@ def prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     if not fs.exists(meta):
         _create(fs, path, meta)
     with translated(meta):
-        read_checkpoint(fs, meta, "log")
+        check_log_meta(fs, meta)
     return readonly
 
 
@@ -77,7 +77,7 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
             if not fs.exists(meta):
                 _make_if_missing(fs, os.path.join(path, TOPICS))
                 fs.sync_directory(path)  # it must not be missing where the file is that says "here lies a log"
-                write_checkpoint(fs, meta, "log", {"log_id": uuid.uuid4().hex})
+                create_log_meta(fs, meta, uuid.uuid4().hex)
                 _sync_entry_of(fs, path)
     finally:
         lock.close()

@@ -275,7 +275,7 @@ class LogEnd:
         self._refuse_if_gone()
         tail.seal()
         active.append_due(tail.state(), *tail.take_due())
-        active.cut_indexes(tail.state())
+        active.seal_indexes(tail.state(), tail.end_offset)
         bases = self._log.segments.bases(tail.segment_base)
         for base in bases[-2:-1]:
             try:

@@ -2,8 +2,9 @@
 
 A path is no identity. While a log is open, its directory may be removed, moved (``mv log log.1``), made again, or a
 symlink in its path may lead elsewhere. What a process holds open and mapped stays the old log; what it opens by path
-from then on belongs to another one. So each open log keeps ``eventlog.json`` open: that file is written once and never
-replaced, and no other file can have its device and inode while it is open. Another file at its path is another log.
+from then on belongs to another one. So each open log keeps ``eventlog.json`` open: no other file can have its device
+and inode while it is open. Another file at its path is another log, unless it is the same with a newer format: an old
+log's number is raised once (``log_format.py``), while others may be reading it.
 
 Who looks, and when:
 
@@ -22,6 +23,7 @@ import time
 from eventlog.errors import LogMovedError
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.format.filenames import LOG_META
+from eventlog.storage.log_format import was_raised
 
 LOOK_INTERVAL = (
     100e-6  # seconds: a look takes 1 to 2 us, so it costs the busiest writer 2%; removing a log takes longer
@@ -78,11 +80,13 @@ class LogRoot(NoRoot):
             identity = self._fs.identity(self._file.fd)
         except OSError:  # somebody closed the descriptor
             identity = self._identity
-        if identity != found:
+        if identity != found and not was_raised(self._fs, self._file.fd, self._meta):
             raise LogMovedError(
                 "the log was removed or moved while it was open: another one lies at its path now", path=self.path,
                 hint="close this one, and open the other one, or this one where it lies now",
             )  # fmt: skip
+        if identity != found:
+            self._file = self._fs.opened(self._meta, os.O_RDONLY)
         self._identity = found
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import crc32c
+
 from eventlog.errors import EventLogError
 from eventlog.files.filesystem import MAX_PARTS, translate
 from eventlog.files.notify import wake
@@ -37,7 +39,8 @@ _flock = fcntl.flock
 _monotonic = time.monotonic
 _EXCLUSIVE, _UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_UN
 _END, _WRITER, _SLEEPING = L.HEAD_END, L.HEAD_WRITER, L.HEAD_SLEEPING
-_pack_prefix = L.PREFIX.pack
+_pack_start, _pack_crc = L.START.pack, L.CRC.pack
+_crc = crc32c.crc32c
 _pack_slot = L.END_SLOT.pack_into
 _LENGTH_START, _MAGIC, _MAX_RELATIVE_OFFSET = L.LENGTH_START, L.MAGIC, L.MAX_RELATIVE_OFFSET
 _new_result = partial(tuple.__new__, AppendResult)
@@ -129,7 +132,8 @@ class LogWriter(LogEnd):
                     base, position = tail.end_offset, tail.position
                     if several is None:
                         parts, checksum, size, count, timestamp = fields
-                        prefix = _pack_prefix(base, size - _LENGTH_START, 0, _MAGIC, checksum)
+                        prefix = _pack_start(base, size - _LENGTH_START, 0, _MAGIC)
+                        prefix += _pack_crc(_crc(prefix, checksum))
                         data: Any = prefix + parts if type(parts) is bytes else [prefix, *parts]
                     else:
                         data, size, count, timestamp = joined(several, base)

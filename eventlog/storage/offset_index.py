@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from eventlog.files.filesystem import FileSystem
-from eventlog.format.layouts import OFFSET_INDEX_ENTRY
+from eventlog.format.layouts import OFFSET_INDEX_ENTRY, OFFSET_INDEX_SEAL
 from eventlog.storage.index_file import IndexFile
 
 
@@ -17,13 +18,12 @@ class OffsetIndex(IndexFile):
     """
 
     def __init__(self, fs: FileSystem, path: str) -> None:
-        super().__init__(fs, path, OFFSET_INDEX_ENTRY)
+        super().__init__(fs, path, OFFSET_INDEX_ENTRY, OFFSET_INDEX_SEAL)
 
-    def lookup(self, relative_offset: int, count: int | None = None) -> tuple[int, int]:
-        """Return the (relative offset, position) of the last entry at or before; (0, 0) when there is none."""
+    def entries_before(self, relative_offset: int, count: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the (relative offset, position) of each entry at or before ``relative_offset``, the last one first."""
         entries = self.entries(count)
-        slot = bisect_right(entries["offset"], relative_offset) - 1  # searchsorted would copy the strided column
-        if slot < 0:
-            return 0, 0
-        offset, position = entries[slot].item()
-        return offset, position
+        slot = bisect_right(entries["offset"], relative_offset)  # searchsorted would copy the strided column
+        while slot:
+            slot -= 1
+            yield entries[slot].item()

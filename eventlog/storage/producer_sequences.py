@@ -200,7 +200,7 @@ class ProducerSequences:
 
     def _batches(self, start: int, end_offset: int) -> Iterator[RecordBatch]:
         """Yield what lies from ``start`` up to ``end_offset``; damaged batches are passed by."""
-        cursor = LogCursor(self._log, start, check_crcs=False)
+        cursor = LogCursor(self._log, start)
         while cursor.next_offset < end_offset:
             try:
                 batch = cursor.next_batch()

@@ -191,15 +191,12 @@ class _Recovery:
 
     def _scan_one(self, segment: Segment, following: int | None) -> None:
         begin = self._tail.position
-        for damage in scan_segment(segment, self._tail, self._is_unfinished):
+        for damage in scan_segment(segment, self._tail, following, self._is_unfinished):
             self._add_damage(damage)
         self._count(scanned_bytes=self._tail.position - begin)
-        sealed = following is not None and not self._has_unfinished
-        if sealed:
-            self._tail.seal()
         if self._writes and self._write_again:
             self._write_through(segment, begin)
-        self._complete_indexes(segment, sealed=sealed)
+        self._complete_indexes(segment, None if self._has_unfinished else following)
 
     def _is_unfinished(self, batch: RecordBatch) -> bool:
         """Tell whether the batch is of a transaction that was never committed: then the log ends before it."""
@@ -239,6 +236,7 @@ class _Recovery:
         reached = self._tail.end_offset
         reason = "records that were on the device are gone"
         self._add_damage(DamagedRange(segment.path, self._tail.position, reached, end_offset, reason))
+        self._complete_indexes(segment, end_offset)
         self._tail.end_offset = end_offset
         if self._writes:  # go on in a segment of its own, named by its offset: within one, offsets have no gap
             ActiveSegment(self._fs, self._log.directory, end_offset, create=True).close()
@@ -287,22 +285,28 @@ class _Recovery:
 
     # --- step 4 ---
 
-    def _complete_indexes(self, segment: Segment, *, sealed: bool) -> None:
-        """Add the entries of what was scanned to those before."""
+    def _complete_indexes(self, segment: Segment, sealed_at: int | None) -> None:
+        """Add the entries of what was scanned to those before; ``sealed_at`` is where the next segment begins."""
         tail = self._tail
+        if sealed_at is not None:
+            reached = tail.end_offset
+            if reached < sealed_at:
+                tail.jump(tail.position, sealed_at)
+            tail.seal()
+            tail.end_offset = reached
         offsets, times = tail.take_due()
-        if not (offsets or times or sealed):
+        if not (offsets or times or sealed_at is not None):
             return
         if not self._writes:
             _keep_with(segment.offset_index, tail.index_entries, np.frombuffer(offsets, L.OFFSET_INDEX_ENTRY))
             _keep_with(segment.time_index, tail.time_entries, np.frombuffer(times, L.TIME_INDEX_ENTRY))
-            segment.indexes_checked = sealed
+            segment.indexes_checked = sealed_at is not None
             return
         active = ActiveSegment(self._fs, self._log.directory, segment.base_offset)
         try:
             active.append_due(tail.state(), offsets, times)
-            if sealed:
-                active.cut_indexes(tail.state())
+            if sealed_at is not None:
+                active.seal_indexes(tail.state(), sealed_at)
         except OSError as error:
             self._refuse_unless_full(error, segment)
             tail.load(tail.state().with_indexes_of(EndState()))

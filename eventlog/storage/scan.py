@@ -10,6 +10,7 @@ import numpy as np
 from eventlog.errors import CorruptSegmentError
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.resync import Damage, batch_behind
 from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
 
@@ -43,10 +44,13 @@ class DamagedRange:
         )  # fmt: skip
 
 
-def scan_segment(segment: Segment, tail: Tail, is_end: Callable[[RecordBatch], bool] = _never) -> list[DamagedRange]:
+def scan_segment(
+    segment: Segment, tail: Tail, end_offset: int | None = None, is_end: Callable[[RecordBatch], bool] = _never
+) -> list[DamagedRange]:
     """Advance ``tail`` from its position to the end of the segment's last whole batch before one that ``is_end``.
 
-    Returns what had to be jumped over on the way. Bytes behind that batch are left to the caller.
+    Returns what had to be jumped over on the way: what follows it ends before ``end_offset``, if that is known. Bytes
+    behind the last batch are left to the caller.
     """
     damaged: list[DamagedRange] = []
     segment.refresh()
@@ -58,13 +62,14 @@ def scan_segment(segment: Segment, tail: Tail, is_end: Callable[[RecordBatch], b
                 tail.add(batch.size, batch.last_offset + 1, batch.max_timestamp)
             return damaged
         except BatchDamage as damage:
-            following = segment.batch_behind(tail.position, tail.end_offset)
+            following = batch_behind(Damage(segment, tail.position, tail.end_offset, end_offset))
             if following is None or is_end(following):
                 return damaged
-            damaged.append(
-                DamagedRange(segment.path, tail.position, tail.end_offset, following.base_offset, damage.reason)
-            )
-            tail.position, tail.end_offset = following.position, following.base_offset
+            base, reached = following.header_offset, tail.end_offset
+            if base > reached:
+                damaged.append(DamagedRange(segment.path, tail.position, reached, base, damage.reason))
+                tail.jump(following.position, base)
+            tail.add(following.size, following.last_offset + 1, following.max_timestamp)
 
 
 def bytes_behind(segment: Segment, position: int) -> int:

@@ -7,8 +7,6 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage
@@ -18,7 +16,7 @@ from eventlog.storage.offset_index import OffsetIndex
 from eventlog.storage.time_index import TimeIndex
 
 _RESERVE = 1 << 20
-_walk_header = struct.Struct(">qi4xB6xi").unpack_from  # base offset, length, magic, last offset delta
+walk_header = struct.Struct(">qi4xB6xi").unpack_from  # base offset, length, magic, last offset delta
 
 
 _NOTHING = (memoryview(b""), 0)
@@ -91,6 +89,13 @@ class Segment:
                 raise
         return RecordBatch(*self._from(position), self.topic, self.partition, check)
 
+    def begins_with_version_2(self) -> bool:
+        """Tell whether no batch here is of version 1: what is said of that version's other files does not hold then."""
+        if self.size < L.HEADER_BYTES:
+            self.refresh()
+        data, size = self.view
+        return size >= L.HEADER_BYTES and data[L.VERSION_POSITION] == L.VERSION_2
+
     def _from(self, position: int) -> tuple[memoryview, int, int]:
         data, size = self.view
         return data, position, size
@@ -98,12 +103,12 @@ class Segment:
     def place_of(self, offset: int, index_entries: int | None = None) -> Place:
         """Find the batch that holds ``offset``, from the nearest index entry that the segment confirms.
 
-        Raises BatchDamage, at its ``position``, when the way there is damaged.
+        Raises BatchDamage, with its position and the offset that belongs there, when the way there is damaged.
         """
-        start, position = self.offset_index.lookup(offset - self.base_offset, index_entries)
-        if position and not self._confirms(position, self.base_offset + start):
-            start = position = 0
-        return self._walk(offset, position, self.base_offset + start)
+        for start, position in self.offset_index.entries_before(offset - self.base_offset, index_entries):
+            if self._confirms(position, self.base_offset + start):
+                return self.walk(offset, position, self.base_offset + start)
+        return self.walk(offset, 0, self.base_offset)
 
     def _confirms(self, position: int, base_offset: int) -> bool:
         """Tell whether a batch with this base offset seems to begin there; it is checked when it is read."""
@@ -113,85 +118,42 @@ class Segment:
             data, size = self.view  # in one step: another thread may give the mapping back meanwhile
             if position + L.HEADER_BYTES > size:
                 return False
-        base, length, magic, _ = _walk_header(data, position)
+        base, length, magic, _ = walk_header(data, position)
         confirmed: bool = base == base_offset and magic == L.MAGIC and position + length + L.LENGTH_START <= size
         return confirmed
 
-    def _walk(self, offset: int, position: int, expected: int) -> Place:
+    def walk(self, offset: int, position: int, expected: int) -> Place:
         """Step over batch headers, from the batch with the offset ``expected`` to the one that holds ``offset``.
 
-        The CRC does not cover the base offset: only that each batch goes on where the one before it ended tells
-        that it is right.
+        Checks no CRC: that each batch goes on where the one before it ended tells that the way is right. Raises
+        BatchDamage as `place_of` does.
         """
-        before = position
+        before = Place(position, expected)
         while True:
             data, size = self.view
             if position + L.HEADER_BYTES > size:
                 if position + L.HEADER_BYTES > self.refresh():
-                    raise self._damage_on_the_way("the file ends before the offset", before, position)
+                    raise self._damage_on_the_way("the file ends before the offset", before, position, expected)
                 continue
-            base, length, magic, last_delta = _walk_header(data, position)
+            base, length, magic, last_delta = walk_header(data, position)
             if magic != L.MAGIC or length < L.HEADER_BYTES - L.LENGTH_START or last_delta < 0:
-                raise self._damage_on_the_way("no batch begins where one should", before, position)
+                raise self._damage_on_the_way("no batch begins where one should", before, position, expected)
             if base != expected:
-                raise self._damage_on_the_way(f"offset {base} where {expected} belongs", before, position)
+                reason = f"offset {base} where {expected} belongs"
+                raise self._damage_on_the_way(reason, before, position, expected)
             if base + last_delta >= offset:
                 return Place(position, base)
-            before = position
+            before = Place(position, expected)
             position += length + L.LENGTH_START
             expected = base + last_delta + 1
 
-    def _damage_on_the_way(self, reason: str, before: int, position: int) -> BatchDamage:
+    def _damage_on_the_way(self, reason: str, before: Place, position: int, expected: int) -> BatchDamage:
         """Place the blame: a batch whose length is wrong misleads to a position where nothing is amiss."""
         try:
-            self.batch_at(before)
+            self.batch_at(before.position)
         except BatchDamage as damage:
-            return BatchDamage(damage.reason, before)
-        return BatchDamage(reason, position)
-
-    def batch_behind(self, position: int, after_offset: int) -> RecordBatch | None:
-        """Return the first whole batch behind the damaged one at ``position``, from ``after_offset`` on.
-
-        When the damaged one's length still leads to a batch that goes on where its offsets end, it is that one: a
-        search could find batches within the damaged one, if its values are themselves copies of segments.
-        """
-        following = self._successor(position)
-        if following is not None and following.base_offset >= after_offset:
-            return following
-        return self.next_whole_batch(position + L.ALIGNMENT, after_offset)
-
-    def _successor(self, position: int) -> RecordBatch | None:
-        self.refresh()
-        data, size = self.view
-        if position + L.HEADER_BYTES > size:
-            return None
-        base, length, _, last_delta = _walk_header(data, position)
-        try:
-            following = self.batch_at(position + max(length + L.LENGTH_START, L.HEADER_BYTES))
-        except BatchDamage:
-            return None
-        return following if following.base_offset == base + last_delta + 1 else None
-
-    def next_whole_batch(self, position: int, after_offset: int) -> RecordBatch | None:
-        """Return the first whole batch at or behind ``position`` whose offsets are ``after_offset`` or later.
-
-        Tries every aligned position where a magic byte lies: for going on behind damage.
-        """
-        self.refresh()
-        position += -position % L.ALIGNMENT
-        data, size = self.view
-        if position >= size:
-            return None
-        window = np.frombuffer(data, np.uint8, size - position, position)
-        candidates = np.flatnonzero(window[L.MAGIC_POSITION :: L.ALIGNMENT] == L.MAGIC)
-        for candidate in candidates.tolist():
-            try:
-                batch = self.batch_at(position + candidate * L.ALIGNMENT)
-            except BatchDamage:
-                continue
-            if batch.base_offset >= after_offset:
-                return batch
-        return None
+            return BatchDamage(damage.reason, *before)
+        return BatchDamage(reason, position, expected)
 
     def batches(self, position: int, expected_offset: int) -> Iterator[RecordBatch]:
         """Yield the batches from ``position`` on; raises BatchDamage at the first that is not whole."""
@@ -200,8 +162,8 @@ class Segment:
         data, size = self.view  # one for the whole walk: another thread may give the mapping back meanwhile
         while position + L.HEADER_BYTES <= size:
             batch = RecordBatch(data, position, size, self.topic, self.partition)
-            if batch.base_offset != expected_offset:
-                raise BatchDamage(f"offset {batch.base_offset} where {expected_offset} belongs", position)
+            if batch.header_offset != expected_offset:
+                raise BatchDamage(f"offset {batch.header_offset} where {expected_offset} belongs", position)
             yield batch
             position += batch.size
             expected_offset = batch.last_offset + 1

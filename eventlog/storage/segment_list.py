@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.filenames import LOG, segment_base, segment_name
+from eventlog.format.layouts import MAX_RELATIVE_OFFSET
 from eventlog.storage.index_rebuild import rebuild_indexes, sealed_indexes_fit
 from eventlog.storage.segment import Segment
 
@@ -66,10 +67,11 @@ class SegmentList:
         """
         if segment.indexes_checked:
             return
-        if not sealed_indexes_fit(segment, interval):
-            stop = min((base for base in self.bases() if base > segment.base_offset), default=None)
+        last = segment.base_offset + MAX_RELATIVE_OFFSET  # where the next segment is missing
+        end_offset = min((base for base in self.bases() if base > segment.base_offset), default=last)
+        if not sealed_indexes_fit(segment, interval, end_offset):
             try:
-                rebuild_indexes(segment, interval, sealed=True, stop_offset=stop, in_memory=not writable)
+                rebuild_indexes(segment, interval, end_offset, in_memory=not writable)
             except OSError:  # a full disk is no reason to refuse a read
-                rebuild_indexes(segment, interval, sealed=True, stop_offset=stop, in_memory=True)
+                rebuild_indexes(segment, interval, end_offset, in_memory=True)
         segment.indexes_checked = True

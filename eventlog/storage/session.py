@@ -5,8 +5,8 @@ true in this session can be trusted. Each process holds a shared ``flock`` on ``
 is alone, and begins a new session: a fresh random number, so that no number that a power cut brings back is ever
 taken for the present one.
 
-1. Try the exclusive lock. Alone: write a new number into the control page. A crash here leaves a number that no head
-   has.
+1. Try the exclusive lock. Alone: raise an old log's format (``log_format.py``), then write a new number into the
+   control page. A crash here leaves a number that no head has.
 2. Take the shared lock, then read the number: if another process came in between, it may have written a newer one.
 
 A process that may only read never holds a session open by itself: a writer that joined it would trust heads from
@@ -30,6 +30,7 @@ from eventlog.files.mapping import Bytes
 from eventlog.files.page import PAGE_BYTES, create_page, open_page
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, ROOT_LOCK, SESSION_LOCK
+from eventlog.storage.log_format import raise_format, refuse_old_format
 
 _every_session: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -57,12 +58,24 @@ class Session:
         """Take part, as the one who begins the session or as one more; see the module's docstring."""
         with self._root_lock:  # a reader who looks whether anybody is there must not be taken for somebody
             self.is_first = self._lock.acquire(blocking=False)
+            self._meet_format(fs)
             page = open_page(fs, self._page_path, L.CONTROL_MAGIC, writable=True)
             if self.is_first:
                 page = page if page is not None else create_page(fs, self._page_path, L.CONTROL_MAGIC)
                 page.view(np.uint64)[L.CONTROL_SESSION] = secrets.randbits(63) | 1
             self._lock.acquire(shared=True)
         return page if page is not None else self._page_missing()
+
+    def _meet_format(self, fs: FileSystem) -> None:
+        root = os.path.dirname(self._page_path)
+        try:
+            if self.is_first:
+                raise_format(fs, root)
+            else:
+                refuse_old_format(fs, root)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _watch(self, fs: FileSystem) -> Bytes:
         """Read along with the writers of a session; without any, leave no trace and trust nothing but the segments."""

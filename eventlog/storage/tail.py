@@ -6,7 +6,7 @@ import struct
 
 from crc32c import crc32c
 
-from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
+from eventlog.format.layouts import LATEST, MAX_RELATIVE_OFFSET, OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.head import EndState
 
 _offset_entry = struct.Struct("<II")
@@ -72,11 +72,19 @@ class Tail:
 
     def _index_time(self, end_offset: int) -> None:
         if self.max_timestamp > self.last_time_indexed:
-            entry = _time_entry.pack(self.max_timestamp, end_offset - 1 - self.segment_base)
+            offset = min(
+                end_offset - 1 - self.segment_base, MAX_RELATIVE_OFFSET
+            )  # more, if the next segment is missing
+            entry = _time_entry.pack(self.max_timestamp, offset)
             self.due_time_entries += entry
             self.time_checksum = crc32c(entry, self.time_checksum)
             self.time_entries += 1
             self.last_time_indexed = self.max_timestamp
+
+    def jump(self, position: int, end_offset: int) -> None:
+        """Advance over damage. Records of any time may have been there: a search by time has to stop at it."""
+        self.position, self.end_offset = position, end_offset
+        self.max_timestamp = LATEST
 
     def seal(self) -> None:
         """End the segment: its time index tells its largest timestamp, so that a search can pass it by."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from eventlog.files.filesystem import FileSystem
-from eventlog.format.layouts import TIME_INDEX_ENTRY
+from eventlog.format.layouts import TIME_INDEX_ENTRY, TIME_INDEX_SEAL
 from eventlog.storage.index_file import IndexFile
 
 
@@ -16,7 +16,7 @@ class TimeIndex(IndexFile):
     """
 
     def __init__(self, fs: FileSystem, path: str) -> None:
-        super().__init__(fs, path, TIME_INDEX_ENTRY)
+        super().__init__(fs, path, TIME_INDEX_ENTRY, TIME_INDEX_SEAL)
 
     def first_candidate(self, timestamp_ms: int, count: int | None = None) -> int:
         """Return the first relative offset that may be at or after ``timestamp_ms``."""

@@ -10,8 +10,10 @@ import numpy as np
 
 from eventlog.format.columns import BatchDamage
 from eventlog.format.filenames import HEAD
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.head import Head
 from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.resync import Damage, batch_behind
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.segment import Segment
 
@@ -76,30 +78,51 @@ class _Verification:
         maxima: list[tuple[int, int]] = []  # (offset of the last record, largest timestamp so far)
         largest = -1
         while self._expected < end_offset:
-            try:
-                batch = segment.batch_at(position)
-                if batch.header_offset != self._expected:
-                    raise BatchDamage(f"offset {batch.header_offset} where {self._expected} belongs")
-                batch.check()
-                if batch.leader_epoch != 0:
-                    raise BatchDamage(f"leader epoch {batch.leader_epoch} in a log that never had a leader")
-            except BatchDamage as damage:
-                following = segment.batch_behind(position, self._expected)
-                if following is None or following.header_offset >= end_offset:
-                    self._damage(segment, position, end_offset, damage.reason)
-                    break
-                self._damage(segment, position, following.header_offset, damage.reason)
-                position = following.position
+            batch = self._batch_at(segment, position, end_offset)
+            if batch is None:
+                break
+            position = batch.position + batch.size
+            if not self._is_sound(segment, batch):
                 continue
             largest = max(largest, batch.max_timestamp)
-            starts.append((batch.header_offset - segment.base_offset, position))
+            starts.append((batch.header_offset - segment.base_offset, batch.position))
             maxima.append((batch.last_offset - segment.base_offset, largest))
             self._batches += 1
             self._records += len(batch)
             self._bytes += batch.size
-            position += batch.size
             self._expected = batch.last_offset + 1
         self._check_indexes(segment, starts, maxima)
+
+    def _batch_at(self, segment: Segment, position: int, end_offset: int) -> RecordBatch | None:
+        """Return the batch at ``position``, or the first one behind damage there; None when nothing follows."""
+        try:
+            batch = segment.batch_at(position)
+            if batch.header_offset == self._expected:
+                return batch
+            reason = f"offset {batch.header_offset} where {self._expected} belongs"
+        except BatchDamage as damage:
+            reason = damage.reason
+        following = batch_behind(Damage(segment, position, self._expected, end_offset))
+        if following is None:
+            self._damage(segment, position, end_offset, reason)
+        elif following.header_offset > self._expected:
+            self._damage(segment, position, following.header_offset, reason)
+        if following is not None and _is_restored(segment, following):
+            place = f"{segment.path}: position {following.position}"
+            self._problems.append(f"{place}: the first bytes of a batch are damaged, and its records are whole")
+        return following
+
+    def _is_sound(self, segment: Segment, batch: RecordBatch) -> bool:
+        """Look into the batch: its columns, and what only a log with a leader has."""
+        if batch.leader_epoch != 0:
+            epoch = f"leader epoch {batch.leader_epoch} in a log that never had a leader"
+            self._problems.append(f"{segment.path}: position {batch.position}: {epoch}")
+        try:
+            batch.check()
+        except BatchDamage as damage:
+            self._damage(segment, batch.position, batch.last_offset + 1, damage.reason)
+            return False
+        return True
 
     def _damage(self, segment: Segment, position: int, next_offset: int, reason: str) -> None:
         self._damaged.append(DamagedRange(segment.path, position, self._expected, next_offset, reason))
@@ -136,6 +159,14 @@ class _Verification:
         last_indexed = int(offsets["position"][-1]) if len(offsets) else 0
         behind = starts[-1][1] - last_indexed
         return behind > 0 and behind >= self._log.config.index_interval_bytes
+
+
+def _is_restored(segment: Segment, batch: RecordBatch) -> bool:
+    """Tell whether the batch lies there in another form."""
+    try:
+        return bool(segment.batch_at(batch.position).header_offset != batch.header_offset)
+    except BatchDamage:
+        return True
 
 
 def _head_problems(log: PartitionLog) -> list[str]:

@@ -78,6 +78,11 @@ def parsed(raw: bytes, *, check: bool = True) -> RecordBatch:
     return RecordBatch(memoryview(raw), 0, len(raw), "t", 3, check)
 
 
+def checksum(raw: bytes) -> int:
+    """What belongs at byte 17: everything behind it, then everything before it."""
+    return crc32c.crc32c(raw[21:] + raw[:17])
+
+
 def expected_headers(headers: list[Any] | None, count: int) -> list[Any]:
     return [()] * count if headers is None else [tuple(map(tuple, pairs or ())) for pairs in headers]
 
@@ -124,21 +129,21 @@ def test_records_of_a_slice_are_the_tail_of_all_records(rows: Rows, codec: int, 
 
 @given(rows=some_rows(), codec=st.sampled_from(CODECS))
 def test_the_first_61_bytes_are_a_kafka_header(rows: Rows, codec: int) -> None:
-    """Every field of Kafka's record batch v2 lies where Kafka puts it, big-endian, and the CRC begins at byte 21."""
+    """Every field of Kafka's record batch v2 lies where Kafka puts it, big-endian; our version follows."""
     raw = whole(encode(rows.values, rows.timestamps, rows.keys, rows.headers, codec), 77)
     field = {name: struct.unpack_from(form, raw, position)[0] for name, position, form in KAFKA_FIELDS}
     assert field["base offset"] == 77
     assert field["batch length"] == len(raw) - 12
     assert field["leader epoch"] == 0
     assert field["magic"] == 0x63
-    assert field["crc"] == crc32c.crc32c(raw[21:])
+    assert field["crc"] == checksum(raw)
     assert field["attributes"] == codec
     assert field["last offset delta"] == len(rows.values) - 1
     assert field["base timestamp"] == rows.timestamps[0]
     assert field["max timestamp"] == max(rows.timestamps)
     assert (field["producer id"], field["producer epoch"], field["base sequence"]) == (-1, -1, -1)
     assert field["record count"] == len(rows.values)
-    assert raw[62:64] == b"\0\0"
+    assert raw[62:64] == b"\2\0"
     assert len(raw) % 8 == 0
 
 
@@ -180,12 +185,12 @@ def test_the_shortest_way_writes_the_same_bytes(value: bytes, stamp: int) -> Non
 
 
 @given(rows=some_rows(), offset=st.integers(0, 2**62), epoch=st.integers(0, 2**31 - 1))
-def test_stamping_leaves_the_checksum_alone(rows: Rows, offset: int, epoch: int) -> None:
-    """Base offset and leader epoch lie outside the CRC: a batch may be stamped any number of times."""
+def test_a_batch_may_be_stamped_any_number_of_times(rows: Rows, offset: int, epoch: int) -> None:
+    """Base offset and leader epoch change the CRC, and nothing else behind them."""
     encoded = encode(rows.values, rows.timestamps, rows.keys, rows.headers)
     first = whole(encoded)
     again = b"".join(bytes(part) for part in encoded.stamp(offset, epoch))
-    assert first[16:] == again[16:]
+    assert (first[16:17], first[21:]) == (again[16:17], again[21:])
     batch = parsed(again)
     assert (batch.base_offset, batch.leader_epoch, batch.values()) == (offset, epoch, rows.values)
 
@@ -198,14 +203,14 @@ def test_append_time_replaces_every_timestamp(rows: Rows, codec: int, now: int) 
     assert batch.timestamps_ms.tolist() == [now] * len(batch)
     assert batch.timestamp_type is eventlog.TimestampType.LOG_APPEND_TIME
     assert (batch.values(), batch.keys()) == (rows.values, rows.keys or [None] * len(batch))
-    assert struct.unpack_from(">I", raw, 17)[0] == crc32c.crc32c(raw[21:])
+    assert struct.unpack_from(">I", raw, 17)[0] == checksum(raw)
 
 
 @given(rows=some_rows(), codec=st.sampled_from(CODECS), data=st.data())
-def test_a_flipped_bit_under_the_checksum_is_noticed(rows: Rows, codec: int, data: st.DataObject) -> None:
-    """No batch with a changed bit from its CRC on is ever accepted."""
+def test_a_flipped_bit_is_noticed(rows: Rows, codec: int, data: st.DataObject) -> None:
+    """No batch with a changed bit is ever accepted, wherever it is."""
     raw = bytearray(whole(encode(rows.values, rows.timestamps, rows.keys, rows.headers, codec)))
-    bit = data.draw(st.integers(17 * 8, len(raw) * 8 - 1))
+    bit = data.draw(st.one_of(st.integers(0, 64 * 8 - 1), st.integers(0, len(raw) * 8 - 1)))
     raw[bit // 8] ^= 1 << (bit % 8)
     with pytest.raises(BatchDamage):
         parsed(bytes(raw))
@@ -355,7 +360,7 @@ def test_a_header_that_cannot_be_is_refused_under_a_valid_checksum(
     """A batch that some other program wrote wrongly is refused, with the reason, although its CRC fits."""
     raw = bytearray(whole(encode([b"a", b"b"], [1])))
     struct.pack_into(form, raw, position, value)
-    struct.pack_into(">I", raw, 17, crc32c.crc32c(bytes(raw[21:])))
+    struct.pack_into(">I", raw, 17, checksum(bytes(raw)))
     with pytest.raises(BatchDamage, match=reason):
         parsed(bytes(raw))
 
@@ -367,7 +372,7 @@ def test_columns_that_cannot_be_are_refused_under_a_valid_checksum(position: int
         whole(encode([b"a", None, b"c" * 20], [1, 2, 3], [b"k", None, b""], [[("h", b"1")], [], None], codec))
     )
     raw[min(position, len(raw) - 1)] = value
-    struct.pack_into(">I", raw, 17, crc32c.crc32c(bytes(raw[21:])))
+    struct.pack_into(">I", raw, 17, checksum(bytes(raw)))
     batch = parsed(bytes(raw))
     try:
         batch.check()

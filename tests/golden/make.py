@@ -1,7 +1,7 @@
 """Write golden files: ``python tests/golden/make.py <empty directory> [transactions]``.
 
-What lies under ``version-1`` and ``transactions-1`` was written once and never changes: every later version must go on
-reading it. A new format version gets directories of its own beside them. The log is copied while it is open in one
+What lies beside it was written once by each format version and never changes: every later version must go on reading
+it. A new format version gets directories of its own beside them. The log is copied while it is open in one
 part (``crashed``), so that it also holds records that were never flushed, and after it was closed in the other
 (``closed``).
 """
@@ -30,7 +30,7 @@ GROUP = "billing"
 
 
 def fill(log: eventlog.EventLog) -> None:
-    """Topics with everything that version 1 can store."""
+    """Topics with everything that a log can store."""
     plain = log.create_topic("plain", partitions=2).partitions
     plain[0].append([b"first", b"second"], timestamps_ms=1_000)
     plain[0].append([b"", None, b"third"], [b"k", None, b""], [3_000, 2_000, 4_000])

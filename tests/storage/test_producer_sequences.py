@@ -316,7 +316,7 @@ def test_damage_hides_only_what_it_hits(log_path: Path) -> None:
         segment = Path(partition.log.directory, f"{0:020d}.log")
         position = partition.read(4)[0].position
     content = bytearray(segment.read_bytes())
-    content[position + 8 : position + 12] = b"\x00\x00\x00\x07"  # an impossible length
+    content[position + 8 : position + 21] = bytes(13)  # its length, its magic and its checksum
     segment.write_bytes(content)
     with eventlog.open(log_path) as log:
         partition = log.topic("t").partitions[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from crc32c import crc32c
 
 from eventlog.format import layouts as L
+from eventlog.format.columns import BatchDamage
+from eventlog.format.record_batch import RecordBatch
 
 _LEAST, _MOST = 20, 300  # bytes; the first few of a batch are zeros, which would be no damage
 
@@ -32,9 +35,9 @@ def _damage(segment: Path, rng: random.Random) -> None:
     last, end = _last_batch(content)
     torn = rng.randbytes(rng.randrange(_LEAST, _MOST))
     if last and rng.random() < 0.5:
-        base, length, *rest = L.PREFIX.unpack_from(last)
-        count = L.HEADER.unpack_from(last)[-2]
-        torn = L.PREFIX.pack(base + count, length, *rest) + last[L.PREFIX.size :]
+        base, length, *rest = L.START.unpack_from(last)
+        start = L.START.pack(base + L.HEADER.unpack_from(last)[-3], length, *rest)
+        torn = start + L.CRC.pack(crc32c(start, crc32c(last[L.CRC_START :]))) + last[L.CRC_START :]
         torn = torn[
             : rng.randrange(_LEAST, len(torn) // 2)
         ]  # without its end, which may be zeros: then it would be whole
@@ -49,10 +52,9 @@ def _damage(segment: Path, rng: random.Random) -> None:
 def _last_batch(content: bytes) -> tuple[bytes, int]:
     """Return the last whole batch, if any, and the position behind it; what lies there is zeros or nothing."""
     last, position = b"", 0
-    while position + L.HEADER_BYTES <= len(content):
-        _, length, _, magic, checksum = L.PREFIX.unpack_from(content, position)
-        end = position + L.LENGTH_START + length
-        if magic != L.MAGIC or length <= 0 or crc32c(content[position + L.CRC_START : end]) != checksum:
-            break
-        last, position = content[position:end], end
+    with contextlib.suppress(BatchDamage):
+        while True:
+            batch = RecordBatch(memoryview(content), position, len(content), "", 0)
+            position += batch.size
+            last = content[batch.position : position]
     return last, position
