@@ -46,6 +46,7 @@
         ├── IllegalStateError (RuntimeError)
         │   └── NotAssignedError                       not this consumer's; also an UnknownPartitionError
         ├── ConcurrentAccessError (RuntimeError)       two threads in one consumer
+        ├── ReentrantCallError (RuntimeError)          a signal handler has interrupted a call that is in the way
         ├── WakeupError                                another thread called wakeup()
         ├── BufferExhaustedError (TimeoutError)        send() waited max_block_ms for buffer_memory
         └── DeliveryTimeoutError (TimeoutError)        result(timeout=...) ran out
@@ -282,6 +283,13 @@ class NotAssignedError(IllegalStateError, UnknownPartitionError):
 
 class ConcurrentAccessError(EventLogError, RuntimeError):
     """A consumer was used by two threads at once. Only ``wakeup()`` may be called from another thread."""
+
+
+class ReentrantCallError(EventLogError, RuntimeError):
+    """This thread is inside another call, which a signal handler, a finalizer or a logging handler has interrupted.
+
+    Nothing was done. To wait would be to wait for ever: the other call goes on when this one has ended.
+    """
 
 
 class WakeupError(EventLogError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
 from typing import Any
@@ -21,10 +20,12 @@ from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.errors import (
     ClosedError,
     InvalidConfigError,
-    InvalidTopicError,
     LogMovedError,
 )
+from eventlog.files.deferred import ClosesLater
 from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.mutex import is_reentered
+from eventlog.files.signal_handlers import suppress
 from eventlog.monitoring.group_description import GroupDescription
 from eventlog.monitoring.group_monitor import GroupMonitor
 from eventlog.monitoring.transaction_description import TransactionDescription
@@ -38,7 +39,7 @@ from eventlog.storage.log_root import LogRoot
 from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
 from eventlog.topics.internal import is_internal, refuse_reserved
-from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.registry import TopicRegistry, check_names
 from eventlog.topics.topic import Topic
 
 MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit of a process is 1024
@@ -89,6 +90,7 @@ class EventLog:
         self._groups = GroupMonitor(self._context, self.path, self._registry, self._offsets)
         self._transactions = TransactionMonitor(self._context, self.path, self._coordinator.journal)
         self._closed = False
+        self._later = ClosesLater()
         self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
         if self._session.is_first and not self.readonly:
             self._registry.sweep()
@@ -164,7 +166,7 @@ class EventLog:
         InvalidGroupError, and ReadOnlyLogError for a group in a log that may only be read.
         """
         self._check_open()
-        _check_names(topics)
+        check_names(topics)
         consumer = self._made_consumer(config)
         if consumer.config.group is not None:
             self._groups.expire()
@@ -194,7 +196,7 @@ class EventLog:
         Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``.
         """
         self._refuse_closed()
-        _check_names(topics)
+        check_names(topics)
         consumer = self._made_consumer(config)
         made = AsyncConsumer(consumer, topics, None if consumer.config.group is None else self._groups.expire)
         self._clients.add(made.thread)
@@ -261,14 +263,17 @@ class EventLog:
     def close(self) -> None:
         """Close producers (which flush), consumers and files. Harmless when closed already.
 
-        When a client's close raises, the others and the files are closed all the same, and then the first error is
-        raised. A ``with`` that an error ends commits nothing for the consumers in it that are still open.
+        When a client's close raises, the rest is closed all the same, and then the first error is raised. A ``with``
+        that an error ends commits nothing for its consumers. In a signal handler that has interrupted another call, a
+        thread does it as soon as that call is over.
         """
         self._close(autocommit=True)
 
     def _close(self, *, autocommit: bool) -> None:
-        if self._closed:
-            return
+        if not self._closed:
+            self._later.close(lambda: self._close_now(autocommit), is_reentered())
+
+    def _close_now(self, autocommit: bool) -> None:
         errors: list[Exception] = []
         for client in list(self._clients):
             try:
@@ -282,7 +287,7 @@ class EventLog:
         self._closed = True
         try:
             if not self.readonly:
-                with contextlib.suppress(LogMovedError):  # what is to be done about it was told by every other call
+                with suppress(LogMovedError):  # what is to be done about it was told by every other call
                     self.flush()
         finally:
             self._coordinator.close()
@@ -320,15 +325,6 @@ class EventLog:
 def _check_count(name: str, count: object) -> None:
     if type(count) is not int or count < 1:
         raise InvalidConfigError(f"{name}={count!r} is not possible", hint="give a whole number from 1 on")
-
-
-def _check_names(topics: tuple[object, ...]) -> None:
-    for topic in topics:
-        if not isinstance(topic, str):
-            raise InvalidTopicError(
-                f"{topic!r} is a {type(topic).__name__}, not a topic's name", topic=topic,
-                hint='give names: consumer("t"), or consumer("t", "u") for several',
-            )  # fmt: skip
 
 
 def _after_fork_in_child() -> None:

@@ -136,17 +136,42 @@ def interrupted_before_line(
     Counted are the lines of the code that ``is_traced``, but those before which Python looks for no signal: it does so
     behind calls, at the ends of loops and where a function begins. ``unseen`` are some of them.
     """
-    left, where = number, None
+    where: list[str] = []
+    try:
+        called_before_line(number, call, is_traced, _interrupt, where, unseen)
+    except KeyboardInterrupt:
+        assert where
+    assert sys.exc_info()[1] is None, f"left behind by an interrupt at {where}"
+    return where[0] if where else None
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def called_before_line(
+    number: int,
+    call: Callable[[], Any],
+    is_traced: Callable[[CodeType], bool],
+    action: Callable[[], Any],
+    where: list[str],
+    unseen: Collection[str] = (),
+) -> None:
+    """Run the call, and the action before its line of this number, as a signal handler would be run.
+
+    ``where`` gets the place; it stays empty if there is no such line. Lines are counted as above.
+    """
+    left = number
     is_unseen = _Unseen(unseen)
     traced: dict[CodeType, bool] = {}
 
     def on_line(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left, where
-        if event == "line" and where is None and not is_unseen(frame):
+        nonlocal left
+        if event == "line" and not where and not is_unseen(frame):
             left -= 1
             if left < 0:
-                where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"
-                raise KeyboardInterrupt
+                where.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}")
+                action()
         return on_line
 
     def on_call(frame: FrameType, event: str, _: Any) -> Any:
@@ -160,10 +185,6 @@ def interrupted_before_line(
     sys.settrace(on_call)
     try:
         call()
-    except KeyboardInterrupt:
-        assert where is not None
     finally:
         sys.settrace(before)
         is_unseen.entered.clear()  # the frames, and all that they hold
-    assert sys.exc_info()[1] is None, f"left behind by an interrupt at {where}"
-    return where

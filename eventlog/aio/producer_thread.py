@@ -14,6 +14,7 @@ from typing import Any
 
 from eventlog.aio.worker import Worker
 from eventlog.errors import BufferExhaustedError, ClosedError, DeliveryTimeoutError, EventLogError, IllegalStateError
+from eventlog.files.signal_handlers import suppress
 from eventlog.model import RecordMetadata
 from eventlog.producer.delivery import Delivery
 from eventlog.producer.producer import Producer
@@ -309,7 +310,7 @@ def _closed() -> ClosedError:
 
 def _close_all() -> None:
     for thread in list(_every_thread):
-        with contextlib.suppress(EventLogError):
+        with suppress(EventLogError):
             thread.close(_LAST_WAIT)
 
 

@@ -11,6 +11,7 @@ from eventlog.coordination.checked_offsets import checked_offsets
 from eventlog.coordination.group_directory import PATIENCE, GroupBusy
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import EventLogError, InvalidConfigError, RetriableCommitFailedError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.quantities import is_legal_name
 from eventlog.topics.registry import TopicRegistry
@@ -82,6 +83,7 @@ class Committer:
         try:
             self.commit(offsets)
         except EventLogError as refused:
+            pass_on_handlers(refused)
             error = refused
         if callback is not None:
             self._done += ((callback, offsets, error),)
@@ -109,6 +111,7 @@ class Committer:
         try:
             self._commit_moved(positions, patience)
         except EventLogError as error:
+            pass_on_handlers(error)
             _log.warning("an automatic commit of group %s failed: %s", self._group, error)
 
     def commit_before_giving_up(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -118,6 +121,7 @@ class Committer:
         except RetriableCommitFailedError:
             raise GroupBusy from None
         except EventLogError as error:
+            pass_on_handlers(error)
             _log.warning("an automatic commit of group %s failed: %s", self._group, error)
 
     def _commit_moved(self, positions: Mapping[TopicPartition, int], patience: float) -> None:

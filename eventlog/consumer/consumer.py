@@ -24,6 +24,7 @@ from eventlog.errors import (
     ClosedError,
     ConcurrentAccessError,
     IllegalStateError,
+    ReentrantCallError,
     WakeupError,
 )
 from eventlog.format.record_batch import RecordBatch
@@ -367,13 +368,13 @@ class Consumer:
 
         A ``with`` that an error ends commits nothing: what `poll` returned may not have been handled. Harmless when
         closed already; what was returned stays valid. From another thread, a poll under way raises ClosedError first.
+        In a signal handler that has interrupted a call, a thread does the rest as soon as that call is over.
         """
         self._thread.refuse_in_callback()
         self._closed = True
         self._fetcher.signal()
-        if self._group is not None and not self._group.is_closed:  # also what an interrupt has left of an earlier call
-            with self._thread.waiting():
-                self._group.close(autocommit=autocommit)
+        if self._group is not None:
+            self._group.close(autocommit=autocommit)
 
     def __enter__(self) -> Consumer:
         return self
@@ -388,7 +389,7 @@ class Consumer:
         try:
             if not self._closed or self._thread.is_calling_back:
                 return self._thread.held()
-        except ConcurrentAccessError:
+        except (ConcurrentAccessError, ReentrantCallError):
             if not self._closed:  # or else just now: the other thread is in close()
                 raise
         raise ClosedError(_CLOSED, hint=_CLOSED_HINT)

@@ -10,6 +10,7 @@ from eventlog.clock import Clock
 from eventlog.consumer.fetcher import Fetcher
 from eventlog.consumer.group_reader import GroupReader
 from eventlog.errors import EventLogError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.model import TopicPartition
 
 _WINDOW = 30.0  # seconds, as Kafka's metrics.sample.window.ms; rates are over the present window and the one before
@@ -99,5 +100,6 @@ class ConsumerMetrics:
             try:
                 if reader.is_located:
                     yield tp, reader.lag
-            except EventLogError:
+            except EventLogError as error:
+                pass_on_handlers(error)
                 continue  # a topic that was deleted: the next poll says so

@@ -11,6 +11,7 @@ import numpy as np
 from eventlog.consumer.partition_reader import Found, PartitionReader
 from eventlog.errors import EventLogError, NotAssignedError
 from eventlog.files.notify import Word, wait, wake
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import Record, TopicPartition
 
@@ -58,7 +59,8 @@ class Fetcher:
         try:
             try:
                 self._take_records(count, found)
-            except (EventLogError, OSError):
+            except (EventLogError, OSError) as error:
+                pass_on_handlers(error)
                 if not found:  # what was found is returned first; the next poll begins with this partition
                     self._turns.rotate(-1)
                     raise
@@ -86,7 +88,8 @@ class Fetcher:
         try:
             try:
                 self._take_batches(max_bytes, found)
-            except (EventLogError, OSError):
+            except (EventLogError, OSError) as error:
+                pass_on_handlers(error)
                 if not found:
                     self._turns.rotate(-1)
                     raise

@@ -20,6 +20,7 @@ from eventlog.coordination.membership import MemberSettings, Membership, Turn
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.rebalancer import Rebalancer
 from eventlog.errors import InvalidConfigError
+from eventlog.files.deferred import ClosesLater
 from eventlog.files.notify import Word
 from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
 from eventlog.topics.registry import TopicRegistry
@@ -96,6 +97,7 @@ class GroupReader:
         self._is_unfinished = False  # an interrupt, or an error, came in the middle of a rebalance
         self._begun: frozenset[TopicPartition] = frozenset()  # positions are set, and the listener has been told
         self._is_closed = False
+        self._later = ClosesLater()
 
     # --- inside a poll ---
 
@@ -255,14 +257,21 @@ class GroupReader:
             raise errors[0]
 
     def close(self, *, autocommit: bool = True) -> None:
-        """Leave, and give back descriptors."""
-        if not autocommit:
-            self.committer.stop()
-        try:
-            self.leave(commit=True)
-        finally:
-            self.membership.close()
-            self._is_closed = True
+        """Leave, and give back descriptors, once no thread is in a call. Goes on after an interrupt."""
+        if not self.is_closed:
+            self._later.close(lambda: self._close(autocommit), self._thread.is_mine())
+
+    def _close(self, autocommit: bool) -> None:
+        with self._thread.waiting():
+            if self.is_closed:
+                return
+            if not autocommit:
+                self.committer.stop()
+            try:
+                self.leave(commit=True)
+            finally:
+                self.membership.close()
+                self._is_closed = True
 
     @property
     def is_closed(self) -> bool:

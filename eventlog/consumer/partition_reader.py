@@ -11,6 +11,7 @@ from eventlog.config import NEVER
 from eventlog.consumer.offset_reset import OffsetReset
 from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError, UnknownTopicError
 from eventlog.files.notify import Word
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import OffsetAndMetadata, Record, TopicPartition
@@ -158,6 +159,7 @@ class PartitionReader:
                     values[good] = self._deserialize_value(values[good])
             good = len(batch)
         except Exception as cause:
+            pass_on_handlers(cause)
             error = cause
         if error is None:
             return list(batch.iter_records(keys, values))

@@ -38,6 +38,7 @@ from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.notify import Words, wake
 from eventlog.files.page import create_page, open_page
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, GROUP_NAME, GROUP_STATE, GROUPS, LOCK, MEMBERS
 from eventlog.quantities import is_blank
@@ -75,7 +76,8 @@ def group_names(fs: FileSystem, root: str) -> list[str]:
     directory = os.path.join(root, GROUPS)
     try:
         entries = fs.listdir(directory)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        pass_on_handlers(error)
         return []
     names = (whole_name(entry) or _long_name(fs, os.path.join(directory, entry)) for entry in entries)
     return sorted(name for name in names if name is not None)
@@ -86,7 +88,8 @@ def _long_name(fs: FileSystem, path: str) -> str | None:
     try:
         name = read_checkpoint(fs, os.path.join(path, GROUP_NAME), "group name").get("group")
         return name if group_directory_name(name) == os.path.basename(path) else None
-    except (FileNotFoundError, NotADirectoryError, CorruptMetadataError, InvalidGroupError):
+    except (FileNotFoundError, NotADirectoryError, CorruptMetadataError, InvalidGroupError) as error:
+        pass_on_handlers(error)
         return None
 
 
@@ -115,12 +118,12 @@ class GroupDirectory:
             return
         with translated(self.path):
             for path in (os.path.dirname(self.path), self.path):
-                with contextlib.suppress(FileExistsError):
+                with suppress(FileExistsError):
                     self._fs.mkdir(path)
             if whole_name(os.path.basename(self.path)) is None:
                 path = os.path.join(self.path, GROUP_NAME)
                 write_checkpoint(self._fs, path, "group name", {"group": self.group})
-            with contextlib.suppress(FileExistsError):
+            with suppress(FileExistsError):
                 self._fs.mkdir(members)
 
     @property
@@ -148,9 +151,10 @@ class GroupDirectory:
             return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
         except UnsupportedFormatError:  # a ValueError too
             raise
-        except FileNotFoundError:
-            pass
-        except (CorruptMetadataError, TypeError, KeyError, ValueError):
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
+        except (CorruptMetadataError, TypeError, KeyError, ValueError) as error:
+            pass_on_handlers(error)
             self._put_aside()
         strangers = frozenset(member_id for member_id in self.member_files() if self.is_alive(member_id))
         state = GroupState(generation=self.words.item(L.GROUP_GENERATION), strangers=strangers)
@@ -163,7 +167,8 @@ class GroupDirectory:
             return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
         except UnsupportedFormatError:
             raise
-        except (FileNotFoundError, CorruptMetadataError, TypeError, KeyError, ValueError):
+        except (FileNotFoundError, CorruptMetadataError, TypeError, KeyError, ValueError) as error:
+            pass_on_handlers(error)
             return None
 
     def write(self, state: GroupState) -> None:
@@ -186,7 +191,7 @@ class GroupDirectory:
 
     def _put_aside(self) -> None:
         path = os.path.join(self.path, GROUP_STATE)
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             self._fs.rename(path, path + ".damaged")
 
     # --- members ---
@@ -210,7 +215,7 @@ class GroupDirectory:
     def remove_member(self, member_id: str) -> None:
         """Remove the page of a member that is gone."""
         self._pages.pop(member_id, None)
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             self._fs.unlink(self.member_path(member_id))
 
     def tidy(self, state: GroupState, gone: Iterable[str]) -> None:

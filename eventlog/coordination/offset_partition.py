@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 from collections.abc import Iterator
 
 from eventlog.coordination.offset_records import fingerprint
 from eventlog.coordination.offset_snapshot import Snapshot, read_snapshot, write_snapshot
 from eventlog.coordination.offset_table import OffsetTable
 from eventlog.errors import CorruptSegmentError, EventLogError
+from eventlog.files.mutex import Mutex
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import encode, encode_one_keyed
 from eventlog.format.columns import BatchDamage
 from eventlog.format.filenames import OFFSET_SNAPSHOT
@@ -27,7 +28,6 @@ from eventlog.topics.topic import Topic
 
 LEAST_RECORDS = 1000  # that a start replays in some ten milliseconds; a snapshot takes a tenth of one to write
 RECORDS_PER_ENTRY = 2  # a snapshot of many entries is worth writing when many records have followed the one before
-_NOT_WAITING = (False,)  # see ``log_end.py``
 
 logger = logging.getLogger("eventlog")
 
@@ -47,7 +47,7 @@ class OffsetPartition:
         self._partition = topic.partitions[number]
         self._directory = os.path.join(topic.files.directory, str(number))
         self._path = os.path.join(self._directory, OFFSET_SNAPSHOT)
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._table: OffsetTable | None = None
         self._due_at = 0  # the log end offset from which on a snapshot is due
 
@@ -66,7 +66,7 @@ class OffsetPartition:
         """Write a snapshot if one is due, now that a transaction has committed up to ``last_offset``."""
         taken = False
         try:
-            (taken,) = map(self._lock.acquire, _NOT_WAITING)
+            (taken,) = map(Mutex.take_if_free, (self._lock,))
             if taken and last_offset >= self._due_at:
                 self._care()
         finally:
@@ -83,7 +83,7 @@ class OffsetPartition:
         base_offset, last_offset, _, _ = self._partition.log.writer.append_batch(batch)
         taken = False
         try:
-            (taken,) = map(self._lock.acquire, _NOT_WAITING)
+            (taken,) = map(Mutex.take_if_free, (self._lock,))
             if taken:
                 table = self._table
                 if table is not None and table.next_offset == base_offset:
@@ -102,6 +102,7 @@ class OffsetPartition:
                 self._put_off(table, table.next_offset)  # first: who fails does not try again at once
                 write_snapshot(self._fs, self._path, table, self._topic_id)
         except (OSError, EventLogError) as error:
+            pass_on_handlers(error)
             logger.debug("%s: not written: %s", self._path, error)
 
     def _is_cared_for(self, table: OffsetTable) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 
 from eventlog.coordination.offset_table import Damage, OffsetTable
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import encode
 from eventlog.format.columns import BatchDamage
@@ -89,5 +90,6 @@ def read_snapshot(fs: FileSystem, path: str, topic_id: str) -> Snapshot | None:
     """Return the snapshot, or None when there is no whole one of this topic."""
     try:
         return Snapshot(fs.read_file(path), topic_id)
-    except (OSError, BatchDamage):
+    except (OSError, BatchDamage) as error:
+        pass_on_handlers(error)
         return None

@@ -11,7 +11,6 @@ Damage in the topic does not make the log guess: `OffsetTable` tells what is ans
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -22,6 +21,7 @@ from eventlog.coordination.offset_partition import OffsetPartition
 from eventlog.coordination.offset_records import Committed, encode_key, encode_value, group_prefix, partition_of
 from eventlog.coordination.offset_table import OffsetTable
 from eventlog.errors import CorruptSegmentError, UnknownTopicError
+from eventlog.files.mutex import Mutex
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.topics.internal import OFFSETS_TOPIC
 from eventlog.topics.registry import TopicRegistry
@@ -46,7 +46,7 @@ class OffsetStore:
         self._retention_ms = retention_ms
         self._topic: Topic | None = None
         self._partitions: dict[int, OffsetPartition] = {}
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         _every_store.add(self)
 
     # --- committing ---
@@ -204,7 +204,7 @@ class OffsetStore:
 
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._topic, self._partitions = None, {}
 
     def check(self) -> None:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.errors import EventLogError, UnknownTopicError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.storage.prepared_append import PreparedAppend, sync_all
 
 Describe = Callable[[int], TransactionOutcome]
@@ -95,6 +96,7 @@ class TransactionCommit:
             try:
                 self.is_committed = self._journal.is_committed(self.transaction, self.journal_offset)
             except (EventLogError, OSError) as error:  # whoever comes to the partitions next tries again
+                pass_on_handlers(error)
                 logger.warning("transaction %x is to be settled later: %s", self.transaction, error)
                 return
         if self.is_committed:

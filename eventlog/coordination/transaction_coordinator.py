@@ -16,6 +16,7 @@ from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome
 from eventlog.coordination.transactional_id import TransactionalId
 from eventlog.errors import EventLogError, UnknownTopicError
+from eventlog.files.signal_handlers import suppress
 from eventlog.format import layouts as L
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.storage.context import LogContext
@@ -75,7 +76,7 @@ class TransactionCoordinator:
     def _settle(self, outcome: TransactionOutcome) -> None:
         """Publish what a producer had no more time to publish; anyone who comes to these partitions would."""
         for part in outcome.parts:
-            with contextlib.suppress(EventLogError, OSError, IndexError):
+            with suppress(EventLogError, OSError, IndexError):
                 topic = self._registry.get(part.topic)
                 if topic.topic_id != part.topic_id:
                     raise UnknownTopicError("deleted, and made anew", topic=part.topic)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from eventlog.errors import UnsupportedFormatError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 
 _pack_value = L.TRANSACTION_VALUE.pack
@@ -123,6 +124,7 @@ def decode(key: bytes | None, value: bytes | None) -> TransactionOutcome:
             place += length
             parts.append(TransactionPart(topic, identity.hex(), partition, base_offset, end_offset, sequence))
     except (ValueError, struct.error) as error:
+        pass_on_handlers(error)
         raise _unknown() from error
     if place != len(value):
         raise _unknown()

@@ -34,6 +34,7 @@ from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.notify import Words
 from eventlog.files.page import create_page, open_page
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, LOCK, TRANSACTION_OWNER, TRANSACTIONAL_STATE, TRANSACTIONS
 from eventlog.format.producer_stamp import LAST_EPOCH
@@ -46,7 +47,8 @@ def transactional_ids(fs: FileSystem, root: str) -> list[str]:
     """Return all transactional ids that were ever used, sorted."""
     try:
         return sorted(map(unquote, fs.listdir(os.path.join(root, TRANSACTIONS))))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        pass_on_handlers(error)
         return []
 
 
@@ -80,7 +82,7 @@ class TransactionalId:
         self._root.check()  # before anything is made in another log
         with translated(self.path):
             for path in (os.path.dirname(self.path), self.path):
-                with contextlib.suppress(FileExistsError):
+                with suppress(FileExistsError):
                     self._fs.mkdir(path)
                     self._fs.sync_directory(os.path.dirname(path))
             with self.locked(patience):
@@ -113,7 +115,8 @@ class TransactionalId:
         """Return producer id and epoch, or None before the first producer. Raises CorruptMetadataError."""
         try:
             fields = read_checkpoint(self._fs, os.path.join(self.path, TRANSACTIONAL_STATE), "transactional id")
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
             return None
         return int(fields["producer_id"]), int(fields["epoch"])
 

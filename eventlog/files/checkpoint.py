@@ -13,6 +13,7 @@ import crc32c
 
 from eventlog.errors import CorruptMetadataError, UnsupportedFormatError
 from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.signal_handlers import pass_on_handlers
 
 FORMAT_VERSION = 1  # on disk: do not change without a migration
 
@@ -73,6 +74,7 @@ def _parse(raw: bytes, path: str) -> dict[str, Any]:
     try:
         content = json.loads(raw)
     except ValueError as error:
+        pass_on_handlers(error)
         raise CorruptMetadataError("not JSON", path=path, hint="restore the file from a backup") from error
     if not isinstance(content, dict):
         raise CorruptMetadataError("not a JSON object", path=path, hint="restore the file from a backup")

@@ -7,14 +7,16 @@ closes its descriptor in the child, which frees nothing in the parent, and opens
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
+import threading
 import time
 import weakref
 
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.mutex import Mutex, reentrant_call, refuse_deadlock
 from eventlog.files.open_file import OpenFile
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
 _LEAST_PAUSES = 0.02  # seconds of pauses, in all, before a lock counts as held for long: its holder needs a processor
@@ -23,13 +25,19 @@ _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """A lock on one file, exclusive or shared, between processes. Not reentrant, and not between threads."""
+    """A lock on one file, exclusive or shared, between processes. Not reentrant, and not between threads.
+
+    A thread that would have to wait for itself, since it holds the file's lock by another object further down its
+    stack, gets ReentrantCallError. ``guard`` is the mutex under which others lock the descriptor by themselves.
+    """
 
     def __init__(self, fs: FileSystem, path: str, *, readonly: bool = False) -> None:
         self.path = path
         self._fs = fs
         self._flags = os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT
         self._file: OpenFile | None = None
+        self._owner = 0  # the thread that has taken it, or is about to
+        self.guard: Mutex | None = None
         _every_lock.add(self)
 
     @property
@@ -42,11 +50,36 @@ class FileLock:
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
         """Take the lock; return False when ``blocking`` is off and another process holds it."""
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._owner = threading.get_ident()  # first: whatever comes in between, a lock that is held has an owner
         try:
-            fcntl.flock(self.fd, kind if blocking else kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.flock(self.fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._owner = 0
+            pass_on_handlers(error)
+        else:
+            return True
+        if not blocking:
             return False
+        self.refuse_deadlock()
+        self._owner = threading.get_ident()
+        fcntl.flock(self.fd, kind)
         return True
+
+    def wait(self, fd: int, error: BlockingIOError) -> None:
+        """Take the lock by ``fd``, its descriptor, for who was told by ``error`` that another process holds it."""
+        pass_on_handlers(error)
+        self.refuse_deadlock()
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+    def refuse_deadlock(self) -> None:
+        """Raise ReentrantCallError when this thread would wait for itself: to be asked when the lock is not free."""
+        refuse_deadlock()
+        if any(lock is not self and lock.path == self.path and lock.is_mine() for lock in list(_every_lock)):
+            raise reentrant_call()
+
+    def is_mine(self) -> bool:
+        """Tell whether this thread has taken the lock, or is about to."""
+        return self._owner == threading.get_ident() or (self.guard is not None and self.guard.is_mine())
 
     def acquire_within(self, seconds: float, *, shared: bool = False) -> bool:
         """Take the lock if that is possible within ``seconds``; its holder may be a process that was stopped.
@@ -55,6 +88,7 @@ class FileLock:
         """
         if self.acquire(shared=shared, blocking=False):
             return True
+        self.refuse_deadlock()
         deadline, pause, paused = time.monotonic() + seconds, _FIRST_PAUSE, 0.0
         while time.monotonic() < deadline or paused < min(seconds, _LEAST_PAUSES):
             time.sleep(pause)
@@ -68,6 +102,7 @@ class FileLock:
         """Free the lock; harmless when it is not held."""
         file = self._file
         if file is not None and file.fd >= 0:
+            self._owner = 0  # between a plain store and the call that follows no handler comes
             fcntl.flock(file.fd, fcntl.LOCK_UN)
 
     def __enter__(self) -> FileLock:
@@ -89,17 +124,20 @@ class FileLock:
             next(file.closing, None)  # in place: interrupted on its way into a call, the error would keep the lock
             file.close()
             self._file = None
+        self._owner = 0
 
 
 def is_locked(fs: FileSystem, path: str) -> bool:
     """Tell whether anyone holds the lock of this file; False when there is no such file."""
     try:
         file = fs.opened(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        pass_on_handlers(error)
         return False
     try:
         fcntl.flock(file.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except BlockingIOError as error:
+        pass_on_handlers(error)
         return True
     finally:
         next(file.closing, None)  # in place, as above
@@ -109,7 +147,7 @@ def is_locked(fs: FileSystem, path: str) -> bool:
 
 def _close_inherited() -> None:
     for lock in list(_every_lock):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             lock.close()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from eventlog.errors import EventLogError, LogFullError, ReadOnlyLogError, StorageError
 from eventlog.files.mapping import map_readonly, map_shared
 from eventlog.files.open_file import OpenFile
+from eventlog.files.signal_handlers import is_from_handler, pass_on_handlers, suppress
 from eventlog.files.syncs_at_once import sync_at_once
 
 Buffer = Any  # whatever has the buffer protocol; collections.abc.Buffer comes with Python 3.12
@@ -47,7 +48,7 @@ def translated(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, EventLogError):
+        if isinstance(error, EventLogError) or is_from_handler(error):
             raise
         raise translate(error, path) from error
 
@@ -87,6 +88,7 @@ class FileSystem:
         try:
             return OpenFile(self.open, self.close, path, flags, CREATE_MODE)
         except NotADirectoryError as error:
+            pass_on_handlers(error)
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
 
     def sync_all(self, fds: Sequence[int], failed: Callable[[int, OSError], object]) -> None:
@@ -98,6 +100,7 @@ class FileSystem:
             try:
                 self.sync(fd)
             except OSError as error:
+                pass_on_handlers(error)
                 failed(fd, error)
 
     def size(self, fd: int) -> int:
@@ -124,7 +127,12 @@ class FileSystem:
 
     def exists(self, path: str) -> bool:
         """Tell whether the path exists."""
-        return os.path.exists(path)
+        try:  # os.path.exists would take what a signal handler raises for an answer
+            os.stat(path)
+        except OSError as error:
+            pass_on_handlers(error)
+            return False
+        return True
 
     def write_all(self, fd: int, parts: Sequence[Buffer], position: int) -> int:
         """Write all parts one after the other at ``position`` and return the number of bytes.
@@ -151,7 +159,7 @@ class FileSystem:
     def remove_tree(self, path: str) -> None:
         """Remove a directory and everything in it."""
         # Not shutil.rmtree: interrupted, it may close a descriptor twice, which hides the interrupt behind an OSError.
-        for directory, _, names in os.walk(path, topdown=False):
+        for directory, _, names in os.walk(path, topdown=False, onerror=pass_on_handlers):
             for name in names:
                 self.unlink(os.path.join(directory, name))
             self.rmdir(directory)
@@ -183,7 +191,7 @@ class FileSystem:
                     self.sync(fd)
             self.rename(temporary, path)
         except BaseException:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self.unlink(temporary)
             raise
         if durable:

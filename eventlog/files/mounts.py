@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from eventlog.files.signal_handlers import pass_on_handlers
+
 NETWORK = frozenset(
     [
         "9p",
@@ -45,7 +47,8 @@ def network_file_system(path: str) -> str | None:
         try:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
                 kind = kind_of_device(file.read(), os.major(device), os.minor(device))
-        except OSError:
+        except OSError as error:
+            pass_on_handlers(error)
             return None
     else:
         kind = kind_from_mount_command(path)

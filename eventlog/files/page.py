@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mapping import Bytes
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
 PAGE_BYTES = 4096
 
@@ -15,7 +15,8 @@ def open_page(fs: FileSystem, path: str, magic: int, *, writable: bool) -> Bytes
     """Map the page at ``path``; None when there is none, or when it is no such page."""
     try:
         opened = fs.opened(path, os.O_RDWR if writable else os.O_RDONLY)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        pass_on_handlers(error)
         return None
     with opened as fd:
         if fs.size(fd) < PAGE_BYTES or fs.pread(fd, 8, 0) != magic.to_bytes(8, "little"):
@@ -31,7 +32,7 @@ def create_page(fs: FileSystem, path: str, magic: int) -> Bytes:
             fs.write_all(fd, [magic.to_bytes(8, "little").ljust(PAGE_BYTES, b"\0")], 0)
             page = fs.map_shared(fd, PAGE_BYTES)
     except BaseException:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             fs.unlink(temporary)
         raise
     fs.rename(temporary, path)

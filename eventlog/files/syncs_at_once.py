@@ -15,6 +15,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from eventlog.files.mutex import Mutex
+from eventlog.files.signal_handlers import pass_on_handlers
+
 _MOST_HELPERS = 7  # more would only wait within the device
 _IDLE_SECONDS = 5.0
 _LONGEST_WAIT = 1.0  # seconds, between two looks whether a helper is done
@@ -75,6 +78,7 @@ class _Round:
                 self._sync(fd)
                 self.synced.append(fd)
             except OSError as error:
+                pass_on_handlers(error)
                 self.errors.append((fd, error))
 
     def end(self) -> None:
@@ -96,7 +100,7 @@ class _Helpers:
     """The threads, as many as were ever needed within the last seconds."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._rounds: queue.SimpleQueue[_Round] = queue.SimpleQueue()
         self._alive = 0
 
@@ -105,8 +109,14 @@ class _Helpers:
         wanted = min(wanted, _MOST_HELPERS)
         for _ in range(wanted):
             self._rounds.put(made)
-        with self._lock:
-            self._make(wanted)
+        taken = False
+        try:
+            (taken,) = map(Mutex.take_if_free, (self._lock,))
+            if taken:  # or else another thread makes some, or this one does further down its stack
+                self._make(wanted)
+        finally:
+            if taken:
+                self._lock.release()
 
     def _make(self, wanted: int) -> None:
         while self._alive < wanted and not sys.is_finalizing():

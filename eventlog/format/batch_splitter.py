@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventlog.errors import InvalidRecordError, RecordTooLargeError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.quantities import whole
@@ -90,6 +91,7 @@ def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.
             raise TypeError(f"{stamps.dtype} timestamps")
         stamps = stamps.astype(np.int64)
     except (TypeError, ValueError, OverflowError) as error:
+        pass_on_handlers(error)
         raise InvalidRecordError(
             f"timestamps are whole milliseconds: {error}", hint="int(time.time() * 1000)"
         ) from error

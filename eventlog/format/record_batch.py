@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventlog.errors import CorruptSegmentError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_columns
 from eventlog.format.compression import decompress
@@ -309,6 +310,7 @@ def _decompressed(codec: int, body: memoryview) -> memoryview:
     try:
         return memoryview(decompress(codec, body[start : start + packed], size))
     except ValueError as error:
+        pass_on_handlers(error)
         raise BatchDamage(f"the compressed body is damaged: {error}") from error
 
 

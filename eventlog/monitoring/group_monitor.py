@@ -30,6 +30,7 @@ from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, GroupNotEmptyError, UnknownGroupError
 from eventlog.files.filesystem import translated
 from eventlog.files.page import open_page
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import GROUP_STATE
 from eventlog.model import TopicPartition
@@ -96,7 +97,8 @@ class GroupMonitor:
     def _alive(self, directory: GroupDirectory) -> set[str]:
         try:
             return set(filter(directory.is_alive, directory.member_files()))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
             return set()
 
     def _members(self, directory: GroupDirectory, state: GroupState, alive: set[str]) -> list[MemberDescription]:
@@ -140,7 +142,8 @@ class GroupMonitor:
             return self._registry.get(tp.topic).partitions[tp.partition].log_end_offset
         except ClosedError:
             raise
-        except EventLogError:
+        except EventLogError as error:
+            pass_on_handlers(error)
             return None
 
     # --- deleting ---
@@ -164,7 +167,7 @@ class GroupMonitor:
                 check()
                 directory.notify(state.members)
                 self._offsets.delete(directory.group)
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     self._fs.unlink(os.path.join(directory.path, GROUP_STATE))
                 directory.words[L.GROUP_VERSION] = (directory.words.item(L.GROUP_VERSION) | 1) + 1
                 for member_id in directory.member_files():

@@ -16,6 +16,7 @@ import attrs
 from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.coordination.transaction_records import TransactionOutcome, decode
 from eventlog.errors import ClosedError, CorruptMetadataError, CorruptSegmentError, EventLogError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import HEAD
 from eventlog.format.producer_stamp import records_between
 from eventlog.format.record_batch import RecordBatch
@@ -92,7 +93,8 @@ class _Verification:
                 yield from ((partition, topic.topic_id) for partition in topic.partitions if partition.was_used)
             except ClosedError:
                 raise
-            except EventLogError:
+            except EventLogError as error:
+                pass_on_handlers(error)
                 continue  # whoever verifies the topic is told
 
     # --- the journal ---
@@ -123,6 +125,7 @@ class _Verification:
             try:
                 self._add(decode(key, value))
             except EventLogError as error:
+                pass_on_handlers(error)
                 self._is_whole = False
                 self._problems.append(f"{TRANSACTIONS_TOPIC}-0: offset {offset}: {error.reason}")
 
@@ -150,7 +153,8 @@ class _Verification:
             self._check_end(partition, topic_id)
         except ClosedError:
             raise
-        except (EventLogError, OSError):
+        except (EventLogError, OSError) as error:
+            pass_on_handlers(error)
             return  # whoever verifies the partition is told
 
     def _compare(self, partition: Partition, topic_id: str, end: int) -> list[tuple[int, int]]:

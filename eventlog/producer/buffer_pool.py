@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from eventlog.config import ProducerConfig
 from eventlog.errors import BufferExhaustedError
+from eventlog.files.mutex import Mutex
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.producer.attempt import RetryPolicy
 from eventlog.producer.producer_id import new_producer_id
@@ -15,6 +15,7 @@ from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
 
+_SHORTEST_PAUSE = 0.001  # seconds, where another process holds a partition
 SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
 
 
@@ -39,7 +40,7 @@ class BufferPool:
         self._config = config
         self._codec = codec
         self._on_drained = on_drained
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._buffers: dict[tuple[str, int], RecordBuffer] = {}
         self._retired: list[RecordBuffer] = []  # of topics that were deleted and made anew
         self._waiting_bytes = 0  # never too low: what was counted last, and every slow send since
@@ -91,6 +92,22 @@ class BufferPool:
         largest = max(self.all(), key=lambda buffer: len(buffer.records))
         return largest.drain(deadline)
 
+    def drain_lingering(self, seconds: float, now: Callable[[], float]) -> float | None:
+        """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
+        due: float | None = None
+        for buffer in self.all():
+            records = buffer.records
+            if not records:
+                continue
+            left = records[0].stamp + seconds - now()
+            is_full = buffer.is_slow and len(records) >= buffer.full
+            if left <= 0 or left > seconds or is_full or buffer.error is not None:
+                if buffer.drain(patient=False) if buffer.is_slow else buffer.try_drain():
+                    continue
+                left = buffer.seconds_until_retry(max(seconds, _SHORTEST_PAUSE))
+            due = left if due is None else min(due, left)
+        return due
+
     def drain(self, timeout: float | None, *, last: bool) -> None:
         """Write everything that waits. Raises DeliveryTimeoutError when ``timeout`` seconds were not enough."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -109,7 +126,7 @@ class BufferPool:
 
     def after_fork(self) -> None:
         """In a forked child: the records are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._waiting_bytes = 0
         if self._producer_id is not None:
             self._producer_id = new_producer_id()

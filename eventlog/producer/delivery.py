@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventlog.errors import EventLogError
+from eventlog.files.mutex import calls_out
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.model import RecordMetadata
 
@@ -77,6 +79,7 @@ class Delivery:
         try:
             self.result(timeout)
         except EventLogError as error:
+            pass_on_handlers(error)
             if isinstance(self.home, Outcome):
                 return error
             raise  # the time was over
@@ -182,11 +185,20 @@ class Part(NamedTuple):
         return self.timestamps_ms if isinstance(self.timestamps_ms, int) else int(self.timestamps_ms[place])
 
 
+def unacknowledged(delivery: FullDelivery, number: int, topic: str) -> Delivery:
+    """Return a delivery that is done although nobody waits for the outcome (acks=0): the offset is -1, as in Kafka."""
+    done = Delivery()
+    done.stamp, done.index, done.home = delivery.stamp, 0, Outcome(topic, number)
+    return done
+
+
+@calls_out
 def run_callback(delivery: Delivery, callback: Callback) -> None:
     """Call back with the outcome, which must be known."""
     outcome = delivery.home
     assert isinstance(outcome, Outcome)
     try:
         callback(None if outcome.error else delivery.result(), outcome.error)
-    except Exception:
+    except Exception as error:
+        pass_on_handlers(error)
         logger.exception("a delivery callback raised")

@@ -9,6 +9,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from eventlog.files.thread import DaemonThread
+
 if TYPE_CHECKING:
     from eventlog.producer.buffer_pool import BufferPool
     from eventlog.producer.producer import Producer
@@ -34,7 +36,7 @@ class LingerThread:
         self._signal = threading.Lock()
         self._stopped = False
         self._left: BufferPool | None = None  # what a producer left that was dropped without being closed
-        self._thread = threading.Thread(target=self._run, name="eventlog-linger", daemon=True)
+        self._thread = DaemonThread(self._run, "eventlog-linger")
 
     def started(self) -> LingerThread:
         """Begin. Who does not come to keep what this returns, as when it is interrupted, has to call `leave`."""
@@ -50,8 +52,7 @@ class LingerThread:
     def stop(self, timeout: float | None = None) -> None:
         """End the thread, and wait for it up to ``timeout`` seconds unless it is the caller."""
         self.leave()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        self._thread.join(timeout)
 
     def leave(self) -> None:
         """End the thread; returns at once."""

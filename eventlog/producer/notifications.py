@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from typing import Any
 
+from eventlog.files.mutex import Mutex, calls_out
 from eventlog.producer.delivery import Callback, Delivery, run_callback
 
 logger = logging.getLogger("eventlog")
@@ -21,7 +21,7 @@ class Notifications:
         self._callbacks: dict[Delivery, list[Callback]] = {}
         self._settled: deque[list[Delivery]] = deque()  # whose callbacks are still to be run
         self._messages: deque[tuple[Any, ...]] = deque()  # still to be logged
-        self._lock = threading.Lock()
+        self._lock = Mutex()
 
     def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
         """Keep the callback for later; False when the outcome is known already."""
@@ -40,8 +40,11 @@ class Notifications:
         """Log a warning: nobody may ever ask for the deliveries that it is about."""
         self._messages.append(message)
 
+    @calls_out
     def run(self) -> None:
         """Tell everything that there is to tell."""
+        if self._lock.is_mine():
+            return  # a signal handler came in the middle of this, which goes on
         while self._messages:
             try:
                 message = self._messages.popleft()
@@ -61,7 +64,7 @@ class Notifications:
 
     def after_fork(self) -> None:
         """In a forked child: whoever is to be told is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._callbacks.clear()
         self._settled.clear()
         self._messages.clear()

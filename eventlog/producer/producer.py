@@ -10,15 +10,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import threading
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from eventlog.clock import Clock
 from eventlog.config import ProducerConfig
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
 from eventlog.errors import ClosedError, EventLogError, RecordTooLargeError
+from eventlog.files.deferred import ClosesLater
+from eventlog.files.mutex import Mutex, calls_out
+from eventlog.files.signal_handlers import suppress, unless_reentrant
 from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.format.batch_splitter import checked_sequence
 from eventlog.format.compression import codec_id, compress
@@ -32,7 +35,7 @@ from eventlog.producer.arguments import (
     serialized,
 )
 from eventlog.producer.buffer_pool import SMALL, BufferPool
-from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Outcome, Part
+from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Part, unacknowledged
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
@@ -44,7 +47,6 @@ from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
 _CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
-_SHORTEST_PAUSE = 0.001  # seconds, where another process holds a partition
 _OVERHEAD = 160  # bytes, rounded up: what a batch of one record needs beside key, value and headers
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
 
@@ -66,7 +68,7 @@ class Producer(Transactional):
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_linger", "_lock", "_now",
+        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_later", "_linger", "_lock", "_now",
         "_placement", "_pool", "_registry", "_serialize_key", "_serialize_value", "config", "linger_seconds",
     )
     # fmt: on
@@ -86,9 +88,10 @@ class Producer(Transactional):
         self._pool = BufferPool(config, self._codec, self._now, self._drained)
         self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
         self._fast_allowed = self._may_be_fast()
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._linger: LingerThread | None = None
         self._closed = False
+        self._later = ClosesLater()
         is_transactional = config.transactional_id is not None
         self._transactions = TransactionManager(coordinator, config, self._codec) if is_transactional else None
         _every_producer.add(self)
@@ -147,6 +150,7 @@ class Producer(Transactional):
             return delivery
         return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
 
+    @calls_out
     def _send_slowly(
         self, name: str, value: Any, key: Any, headers: Any, partition: int | None, timestamp_ms: int | None
     ) -> Delivery:
@@ -172,12 +176,12 @@ class Producer(Transactional):
         buffer.records.append(delivery)
         self._after_slow_send(buffer, keyless=delivery.key is None and partition is None)
         if self.config.acks == 0:
-            return _unacknowledged(delivery, number, name)
+            return unacknowledged(delivery, number, name)
         return delivery
 
     def _after_slow_send(self, buffer: RecordBuffer, *, keyless: bool) -> None:
         if self.config.linger_ms == 0 or self.config.batch_size == 0 or self._closed:
-            if not buffer.drain(patient=self._closed):  # tried again in the background
+            if not unless_reentrant(partial(buffer.drain, patient=self._closed)):  # tried again in the background
                 self._start_linger_thread()
             return
         if self._linger is None:
@@ -192,6 +196,8 @@ class Producer(Transactional):
             self._filled(buffer)
 
     def _start_linger_thread(self) -> None:
+        if self._lock.is_mine():
+            return  # a signal handler came in the middle of this, which goes on
         with self._lock:
             if self._linger is None and not self._closed:
                 linger = LingerThread(self)
@@ -203,7 +209,7 @@ class Producer(Transactional):
 
     def _filled(self, buffer: RecordBuffer) -> None:
         """Write a full batch here and now, unless that would have to wait for a device or for someone else."""
-        if not buffer.is_slow and buffer.try_drain():
+        if not buffer.is_slow and unless_reentrant(buffer.try_drain):
             return
         if buffer.last:
             buffer.drain()
@@ -227,7 +233,7 @@ class Producer(Transactional):
             self._fast.pop(name, None)  # the next send looks the topic up again
             return
         self._placement.sent(name, size)
-        with contextlib.suppress(EventLogError):  # deleted meanwhile: these records were written all the same
+        with suppress(EventLogError):  # deleted meanwhile: these records were written all the same
             topic = self._registry.get(name)
             number = self._placement.keyless(name, len(topic.partitions))
             if number != buffer.partition.number:
@@ -252,6 +258,7 @@ class Producer(Transactional):
 
     # --- whole lists ---
 
+    @calls_out
     def send_many(
         self,
         topic: str,
@@ -306,19 +313,7 @@ class Producer(Transactional):
 
     def drain_lingering(self) -> float | None:
         """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
-        due: float | None = None
-        for buffer in self._pool.all():
-            records = buffer.records
-            if not records:
-                continue
-            left = records[0].stamp + self.linger_seconds - self._now()
-            is_full = buffer.is_slow and len(records) >= buffer.full
-            if left <= 0 or left > self.linger_seconds or is_full or buffer.error is not None:
-                if buffer.drain(patient=False) if buffer.is_slow else buffer.try_drain():
-                    continue
-                left = buffer.seconds_until_retry(max(self.linger_seconds, _SHORTEST_PAUSE))
-            due = left if due is None else min(due, left)
-        return due
+        return self._pool.drain_lingering(self.linger_seconds, self._now)
 
     def cool_down(self) -> None:
         """Nothing has been sent for a while: the next send wakes the background thread."""
@@ -333,9 +328,15 @@ class Producer(Transactional):
         self._pool.drain(timeout, last=False)
 
     def close(self, timeout: float | None = None) -> None:
-        """Write everything that waits, and end. Harmless when closed already, and goes on after an interrupt."""
+        """Write everything that waits, and end. Harmless when closed already, and goes on after an interrupt.
+
+        In a signal handler that has interrupted another call, a thread does so as soon as that call is over.
+        """
         self._closed = True
         self._fast.clear()
+        self._later.close(partial(self._close, timeout), timeout=timeout)
+
+    def _close(self, timeout: float | None) -> None:
         if self._linger is not None:
             self._linger.stop(timeout)
         self._pool.drain(timeout, last=True)
@@ -363,7 +364,7 @@ class Producer(Transactional):
 
     def after_fork(self) -> None:
         """Start empty in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._linger = None
         self._fast.clear()
         self._pool.after_fork()
@@ -378,16 +379,9 @@ class Producer(Transactional):
             raise ClosedError("the producer is closed", hint="make a new one with log.producer()")
 
 
-def _unacknowledged(delivery: FullDelivery, number: int, topic: str) -> Delivery:
-    """Return a delivery that is done although nobody waits for the outcome (acks=0): the offset is -1, as in Kafka."""
-    done = Delivery()
-    done.stamp, done.index, done.home = delivery.stamp, 0, Outcome(topic, number)
-    return done
-
-
 def _close_all() -> None:
     for producer in list(_every_producer):
-        with contextlib.suppress(EventLogError):
+        with suppress(EventLogError):
             producer.close(timeout=30)
 
 

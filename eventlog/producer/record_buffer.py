@@ -13,13 +13,14 @@ The lock is taken by ``with`` alone: an interrupt can come between ``acquire()``
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from eventlog.config import ProducerConfig
-from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError
+from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError, ReentrantCallError
+from eventlog.files.mutex import Mutex
+from eventlog.files.signal_handlers import is_from_handler, pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.producer.attempt import Attempt, RetryPolicy, may_succeed_later
@@ -70,7 +71,7 @@ class RecordBuffer:
         self._durability = config.durability
         self._policy = policy
         self._stamps_appends = partition.config.message_timestamp_type == "LogAppendTime"
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._stamp = stamp  # of what is written next, behind what is in flight
         self._in_flight: Attempt | None = None  # of the first records, or of a list that somebody sends as a whole
         self._unsettled: tuple[Attempt, AppendResult | EventLogError] | None = None
@@ -94,7 +95,8 @@ class RecordBuffer:
     def _is_busy(self) -> bool:
         try:
             return self.partition.log.writer.is_busy()
-        except (EventLogError, OSError):
+        except (EventLogError, OSError) as error:
+            pass_on_handlers(error)
             return False  # the append will tell what is wrong, to those whom it concerns
 
     def drain(
@@ -107,10 +109,12 @@ class RecordBuffer:
     ) -> bool:
         """Write what waits; False when that was not done before ``deadline`` (monotonic seconds).
 
+        Raises ReentrantCallError when this thread is in the middle of writing to the partition.
         ``last`` says that the producer ends: a record that slips in later finds the batch full. Who wants the outcome
         of one delivery writes nothing if another thread has written that one meanwhile. Who is not ``patient`` does
         not wait for what failed to be tried again.
         """
+        self.refuse_reentry()
         if wanted is None:
             newest = self.records[-1:]  # what is sent from here on need not be waited for
             wanted_now = newest[0] if newest else None
@@ -136,6 +140,11 @@ class RecordBuffer:
                 time.sleep(max(0.0, deadline - time.monotonic()))
                 return False
             time.sleep(pause)
+
+    def refuse_reentry(self) -> None:
+        """Raise ReentrantCallError when this thread is in the middle of writing to the partition."""
+        self._lock.refuse_reentry()
+        self.partition.refuse_reentry()
 
     def _begin_last(self) -> bool:
         """The producer ends: what failed is tried once more at once, since there may be no later. Returns False."""
@@ -204,7 +213,8 @@ class RecordBuffer:
         plain = self.full_sent == self._full_settled
         try:
             batches = self._encode(records, plain)
-        except EventLogError:
+        except EventLogError as error:
+            pass_on_handlers(error)
             self._drain_one_by_one(records)
         else:
             self._write(records, batches)
@@ -218,6 +228,7 @@ class RecordBuffer:
             try:
                 batches = self._encode([record], plain=type(record) is Delivery)
             except EventLogError as error:
+                pass_on_handlers(error)
                 self._fail(Attempt([record], [], None, record.stamp), error)
             else:
                 if not self._write([record], batches):
@@ -258,17 +269,24 @@ class RecordBuffer:
                 self.partition.log.writer.append(attempt.batches, self._durability, attempt.stamp, is_own=True),
             )
         except EventLogError as error:
+            if isinstance(error, ReentrantCallError) or is_from_handler(error):
+                self._keep_in_flight(attempt, error)
+                raise
             if self._is_postponed(attempt, error):
                 return False
             self._fail(attempt, error)
             return True
         except BaseException as interrupt:
-            written: AppendResult | None = getattr(interrupt, "append_result", None)
-            if written is not None:
-                self._unsettled = attempt, written
+            self._keep_in_flight(attempt, interrupt)
             raise
         self._settle()
         return True
+
+    def _keep_in_flight(self, attempt: Attempt, interrupt: BaseException) -> None:
+        """Whoever comes next tries it again, or settles it if it was written."""
+        written: AppendResult | None = getattr(interrupt, "append_result", None)
+        if written is not None:
+            self._unsettled = attempt, written
 
     def _is_postponed(self, attempt: Attempt, error: EventLogError) -> bool:
         if not may_succeed_later(error) or self.partition.is_poisoned:
@@ -363,7 +381,7 @@ class RecordBuffer:
 
     def after_fork(self, producer_id: int | None) -> None:
         """In a forked child: the records are the parent's, who writes them."""
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._stamp = None if producer_id is None else ProducerStamp(producer_id, 0, 0)
         self._unsettled = self._in_flight = None
         self._told.after_fork()

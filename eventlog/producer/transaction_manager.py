@@ -12,7 +12,6 @@ point was behind it: then the transaction is committed, and over.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,8 @@ from eventlog.errors import (
     TransactionAbortedError,
     TransactionTimeoutError,
 )
+from eventlog.files.mutex import Mutex
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import encode
 from eventlog.format.producer_stamp import ProducerStamp, sequence_after
@@ -57,7 +58,7 @@ class TransactionManager:
         self._clock = coordinator.clock
         self._id = coordinator.transactional_id(config.transactional_id)
         self._offsets = TransactionOffsets(coordinator.group_directory)
-        self._lock = threading.RLock()
+        self._lock = Mutex()
         self._producer_id = self._epoch = -1
         self._sequences: dict[str, int] = {}  # the next one, by the topic's id and the partition
         self._transaction = self._new_transaction()
@@ -79,11 +80,14 @@ class TransactionManager:
     def init(self) -> None:
         """Take the transactional id over from the producer before."""
         with self._lock:
-            self._refuse_unless(State.UNINITIALIZED)
-            patience = self._config.max_block_ms / 1000
-            timeout_ms = self._config.transaction_timeout_ms
-            self._producer_id, self._epoch = self._coordinator.begin(self._id, patience, timeout_ms)
-            self.state = State.READY
+            self._init()
+
+    def _init(self) -> None:
+        self._refuse_unless(State.UNINITIALIZED)
+        patience = self._config.max_block_ms / 1000
+        timeout_ms = self._config.transaction_timeout_ms
+        self._producer_id, self._epoch = self._coordinator.begin(self._id, patience, timeout_ms)
+        self.state = State.READY
 
     def begin(self) -> None:
         """Open a transaction."""
@@ -105,7 +109,8 @@ class TransactionManager:
             with self._lock:
                 self._refuse_unless_open()
                 self._transaction.add(partition, delivery)
-        except EventLogError:
+        except EventLogError as error:
+            pass_on_handlers(error)
             transaction.run_callbacks()  # it may be over, as this call has found out
             raise
 
@@ -348,7 +353,7 @@ class TransactionManager:
             self.abort()
         with self._lock:
             if self.state is State.UNINITIALIZED:
-                self.init()
+                self._init()
             self._refuse_unless(State.READY)
         try:
             self.begin()
@@ -357,7 +362,7 @@ class TransactionManager:
                 self.commit()
         except BaseException:
             if self.state in UNENDED:
-                with contextlib.suppress(EventLogError):  # the error that is under way says more
+                with suppress(EventLogError):  # the error that is under way says more
                     self.abort()
                 self._is_left_open = self.state in UNENDED
             raise
@@ -369,6 +374,7 @@ class TransactionManager:
                 try:
                     self._abort()
                 except EventLogError as error:  # nobody can tell what became of a commit, and no later call will
+                    pass_on_handlers(error)
                     self._transaction.failed(error)
             self.state = State.CLOSED
             self._id.close()
@@ -376,7 +382,7 @@ class TransactionManager:
 
     def after_fork(self) -> None:
         """A forked child has no part in the transactions of its parent."""
-        self._lock = threading.RLock()
+        self._lock = Mutex()
         self.state = State.FORKED
         self._transaction = self._new_transaction()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.signal_handlers import suppress
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
 from eventlog.storage.head import EndState
@@ -76,12 +76,12 @@ class ActiveSegment:
     def close(self) -> None:
         """Close the three descriptors."""
         for file in self._files:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 file.close()
 
 
 def remove_segment_files(fs: FileSystem, directory: str, base_offset: int) -> None:
     """Remove a segment that never held a published record."""
     for suffix in (INDEX, TIME_INDEX, LOG):  # the log last: while it is there, the removal is repeated
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             fs.unlink(os.path.join(directory, segment_name(base_offset, suffix)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import translated
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import HEAD
 from eventlog.storage.head import Head
 from eventlog.storage.recovery import RecoveryReport, recover
@@ -26,9 +27,10 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
             return _true_head(log, Head.open(fs, path, writable=False))
         try:
             fs.mkdir(log.directory)
-        except FileExistsError:
-            pass
-        except FileNotFoundError:
+        except FileExistsError as error:
+            pass_on_handlers(error)
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
             raise log.gone() from None
         head = Head.open(fs, path, writable=True)
         if head is not None and _is_true(log, head):

@@ -34,7 +34,9 @@ from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError, StorageError
 from eventlog.files.filesystem import translate
+from eventlog.files.mutex import Mutex, refuse_deadlock
 from eventlog.files.open_file import OpenFile
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
@@ -54,7 +56,7 @@ class Flusher:
     def __init__(self, log: PartitionLog) -> None:
         self._log = log
         self._fs = log.context.fs
-        self._syncing = threading.Lock()
+        self._syncing = Mutex()
         self._sleepers: deque[tuple[int, threading.Lock]] = deque()  # the end each needs, and what wakes it
         self._file: OpenFile | None = None  # and the base offset of the segment that it is open for
         self._open_for = -1
@@ -65,17 +67,19 @@ class Flusher:
     def after_fork(self) -> None:
         """Start with a free lock and no descriptor in a forked child."""
         self._close_descriptor()
-        self._syncing = threading.Lock()
+        self._syncing = Mutex()
         self._sleepers.clear()
 
     def sync_to(self, end_offset: int, life: int) -> None:
         """Return once every record before ``end_offset`` that was published in this life of the log is on the device.
 
         Raises StorageError when the device failed; the partition then refuses writes. Also when the life is over before
-        all of it is known to be on the device: others may have got these offsets.
+        all of it is known to be on the device: others may have got these offsets. ReentrantCallError when a signal
+        handler has interrupted this thread's own flush.
         """
         head = self._log.head
         while not head.was_durable(life, end_offset):
+            self._syncing.refuse_reentry()
             if head.life != life:
                 raise ended_error(self._log)
             if self._syncing.locked():  # it may cover these records, or else the next one does
@@ -93,8 +97,8 @@ class Flusher:
         awake = threading.Lock()
         awake.acquire()
         self._sleepers.append((end_offset, awake))
-        if self._syncing.locked():  # or else whoever synced may have looked for sleepers already
-            awake.acquire(timeout=_LONGEST_WAIT)
+        if self._syncing.locked() and not awake.acquire(timeout=_LONGEST_WAIT):  # or it may have looked for sleepers
+            refuse_deadlock()
 
     def _wake_sleepers(self, durable: int) -> None:
         """Wake whose records are on the device, but first one of the others, who flushes for all of these now."""
@@ -128,6 +132,7 @@ class Flusher:
             self._sync_segments(head.durable_end, state)
             self._sync_directories(state.segment_base)
         except OSError as error:
+            pass_on_handlers(error)
             raise self.failure(error, self._log.writer.poison) from error
         self._log.context.root.check()  # what was opened by path just now may be of another log
         self._refuse_unless(life)  # others may have been told of a device error meanwhile
@@ -176,6 +181,7 @@ class Flusher:
         try:
             self._sync_sealed_segments(self._log.head.durable_end, state.segment_base)
         except OSError as error:
+            pass_on_handlers(error)
             raise self.prepared_failure(error) from error
 
     def sync_names_of_prepared(self, state: EndState) -> None:
@@ -183,6 +189,7 @@ class Flusher:
         try:
             self._sync_directories(state.segment_base)
         except OSError as error:
+            pass_on_handlers(error)
             raise self.prepared_failure(error) from error
         if state.segment_base > self._log.head.end_state().segment_base:
             durable = self._log.head.durable_end
@@ -235,7 +242,7 @@ class Flusher:
         """Give back the descriptor until the next flush, unless one is under way."""
         taken = False
         try:
-            (taken,) = map(self._syncing.acquire, (False,))  # within one bytecode: no interrupt comes in between
+            (taken,) = map(Mutex.take_if_free, (self._syncing,))  # within one bytecode: no interrupt comes in between
             if taken:
                 self._close_descriptor()
         finally:
@@ -256,7 +263,7 @@ class Flusher:
         """Sync a sealed segment and its indexes, which never change again."""
         self._sync_file(segment_name(base_offset, LOG))
         for suffix in (INDEX, TIME_INDEX):
-            with contextlib.suppress(FileNotFoundError):  # it holds no truth, and whoever needs it builds it anew
+            with suppress(FileNotFoundError):  # it holds no truth, and whoever needs it builds it anew
                 self._sync_file(segment_name(base_offset, suffix))
 
     def _sync_file(self, name: str) -> None:

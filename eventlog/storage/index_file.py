@@ -10,6 +10,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 
 _RESERVE = 1 << 16  # map ahead of the end, so that a growing index is mapped rarely
@@ -58,7 +59,8 @@ class IndexFile:
     def _refreshed(self, mapped: Entries) -> tuple[Entries, int]:
         try:
             opened = self._fs.opened(self.path, os.O_RDONLY)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
             return np.empty(0, dtype=self._dtype), 0
         with opened as fd:
             known, identity = self._fs.size(fd) // self._dtype.itemsize, self._fs.identity(fd)

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from eventlog.errors import OffsetOutOfRangeError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
@@ -83,7 +84,8 @@ class LogCursor:
             batch = RecordBatch(data, self._position, size, log.topic, log.partition, self._check)
             if batch.header_offset != self._base:
                 raise BatchDamage(f"offset {batch.header_offset} where {self._base} belongs")
-        except (BatchDamage, FileNotFoundError):
+        except (BatchDamage, FileNotFoundError) as error:
+            pass_on_handlers(error)
             batch = self._look_again()
         return batch
 
@@ -117,7 +119,8 @@ class LogCursor:
             assert damage.position is not None and damage.base_offset is not None
             batch = self._over_damage(segment, damage.position, damage.base_offset, damage.reason)
             place = Place(batch.position, batch.header_offset)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
             raise self._damage("the segment is missing", segment.path, 0) from None
         self.enter(segment, place)
         return True
@@ -161,7 +164,8 @@ class LogCursor:
                 reason = f"offset {batch.header_offset} where {self._base} belongs"
             except BatchDamage as damage:
                 reason = damage.reason
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                pass_on_handlers(error)
                 raise self._damage("the segment is missing", segment.path, self._position) from None
             if attempt:
                 time.sleep(_PAUSE)

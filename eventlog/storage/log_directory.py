@@ -6,7 +6,6 @@ which says "here lies a log". A crash before 3 leaves a directory that the next 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
 
@@ -14,6 +13,7 @@ from eventlog.errors import NotALogError, UnsupportedFileSystemError
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mounts import network_file_system
+from eventlog.files.signal_handlers import suppress
 from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
 from eventlog.storage.log_format import check_log_meta, create_log_meta
 
@@ -53,12 +53,12 @@ def _make_directories(fs: FileSystem, path: str) -> None:
 
 
 def _sync_entry_of(fs: FileSystem, path: str) -> None:
-    with contextlib.suppress(PermissionError):  # who may enter a directory may not always open it
+    with suppress(PermissionError):  # who may enter a directory may not always open it
         fs.sync_directory(os.path.dirname(path))
 
 
 def _make_if_missing(fs: FileSystem, path: str) -> None:
-    with contextlib.suppress(FileExistsError):
+    with suppress(FileExistsError):
         fs.mkdir(path)
 
 

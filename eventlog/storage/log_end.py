@@ -6,11 +6,9 @@ crash at each step leaves behind, is told in ``log_writer.py``.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +21,9 @@ from eventlog.errors import (
     ReadOnlyLogError,
 )
 from eventlog.files.filesystem import MAX_PARTS
+from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import EncodedBatch, joined
 from eventlog.format.filenames import LOG, segment_name
@@ -42,9 +42,6 @@ _END, _WRITER = L.HEAD_END, L.HEAD_WRITER
 SLOT_BYTES = tuple(slot * 8 for slot in L.HEAD_SLOTS)
 OTHER_SLOT = SLOT_BYTES[0] ^ SLOT_BYTES[1]
 NOBODY = -1  # no writer's identity
-# An interrupt can come between a call of acquire(False) and the assignment of its result. It cannot when the call is
-# made from within one bytecode, an unpacking: ``(taken,) = map(lock.acquire, NOT_WAITING)``.
-NOT_WAITING = (False,)
 
 
 class LogEnd:
@@ -64,8 +61,9 @@ class LogEnd:
         self._fs = log.context.fs
         self._pwrite = log.context.fs.pwrite
         self._pwritev = log.context.fs.pwritev
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
         self._lock = log.lock
+        self._lock.guard = self._mutex
         self._lock_fd = -1
         self._look_at = 0.0  # when to look again whether the files are still at their path
         self._token = NOBODY
@@ -98,7 +96,7 @@ class LogEnd:
         """Give back the descriptors until the next append; False when one is under way."""
         taken = False
         try:
-            (taken,) = map(self._mutex.acquire, NOT_WAITING)
+            (taken,) = map(Mutex.take_if_free, (self._mutex,))
             if taken:
                 self._release()
         finally:
@@ -121,7 +119,7 @@ class LogEnd:
 
     def after_fork(self) -> None:
         """In a forked child: start with a free lock, own descriptors and an own identity."""
-        self._mutex = threading.Lock()
+        self._mutex = self._lock.guard = Mutex()
         self._sequences = ProducerSequences(self._log)  # the producers that it knew are the parent's
         self._release()
 
@@ -131,7 +129,10 @@ class LogEnd:
         """Take the ``flock``, and become the writer. The caller holds the in-process lock, and frees both."""
         if self._lock_fd < 0:
             self._open_lock()
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.wait(self._lock_fd, error)
         self.look()
         if self._words.item(_WRITER) != self._token:
             self._take_over()
@@ -179,7 +180,7 @@ class LogEnd:
         """Settle what a transaction left here whose process died; False while another has it in hand."""
         taken = False
         try:
-            (taken,) = map(self._mutex.acquire, NOT_WAITING)
+            (taken,) = map(Mutex.take_if_free, (self._mutex,))
             return taken and self._try_settle()
         finally:
             if taken:
@@ -192,7 +193,8 @@ class LogEnd:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._log.head.is_pending():
                 self._take_over()
-        except BlockingIOError:
+        except BlockingIOError as error:
+            pass_on_handlers(error)
             return False
         finally:
             if self._lock_fd >= 0:
@@ -206,7 +208,7 @@ class LogEnd:
         batch, and take it for one that a dead writer had no time to report.
         """
         if self._words.item(_END) != L.END_DELETED:
-            with contextlib.suppress(OSError, EventLogError):
+            with suppress(OSError, EventLogError):
                 self._tidy_up(self._log.head.end_state())
 
     def _tidy_up(self, state: EndState) -> None:
@@ -282,8 +284,9 @@ class LogEnd:
                 self._log.flusher.sync_sealed(base)
                 self._fs.sync_directory(self._log.directory)  # so that a power cut takes names from the end only
             except OSError as error:
+                pass_on_handlers(error)
                 raise self._log.flusher.failure(error, self.poison_locked) from error
-            with contextlib.suppress(EventLogError):  # the journal's device failed, which concerns transactions alone
+            with suppress(EventLogError):  # the journal's device failed, which concerns transactions alone
                 self._log.flusher.sync_outcomes()  # a power cut that took them would take all that follows as well
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         self._sequences.sealed(tail.end_offset)
@@ -335,13 +338,14 @@ class LogEnd:
         # by waiting for it: its holder may be waiting for another process.
         taken = False
         try:
-            (taken,) = map(self._mutex.acquire, NOT_WAITING)
+            (taken,) = map(Mutex.take_if_free, (self._mutex,))
             if not taken:
                 return True
             fd = self._lock.fd
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except BlockingIOError as error:
+                pass_on_handlers(error)
                 return True
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)  # harmless when it was not taken
@@ -349,6 +353,10 @@ class LogEnd:
             if taken:
                 self._mutex.release()
         return False
+
+    def refuse_reentry(self) -> None:
+        """Raise ReentrantCallError in the middle of an append of this thread."""
+        self._mutex.refuse_reentry()
 
     # --- failed syncs ---
 

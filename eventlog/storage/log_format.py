@@ -20,6 +20,7 @@ import os
 from eventlog.errors import EventLogError, UnsupportedFormatError
 from eventlog.files.checkpoint import parse_versioned, read_versioned, write_checkpoint
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import LOG_META
 
 LOG_FORMAT = 2  # 1: batches of version 1 only
@@ -59,6 +60,7 @@ def was_raised(fs: FileSystem, fd: int, path: str) -> bool:
     try:
         before, old = parse_versioned(fs.pread(fd, fs.size(fd), 0), path, "log", newest=LOG_FORMAT)
         after, new = read_versioned(fs, path, "log", newest=LOG_FORMAT)
-    except (EventLogError, OSError):
+    except (EventLogError, OSError) as error:
+        pass_on_handlers(error)
         return False
     return before < after and old == new

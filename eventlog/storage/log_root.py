@@ -22,6 +22,7 @@ import time
 
 from eventlog.errors import LogMovedError
 from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import LOG_META
 from eventlog.storage.log_format import was_raised
 
@@ -58,12 +59,14 @@ class LogRoot(NoRoot):
         """Raise LogMovedError unless the path still leads to the log that was opened."""
         try:
             found = self._fs.identity_of(self._meta)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            pass_on_handlers(error)
             raise LogMovedError(
                 "the log was removed or moved while it was open: there is none at its path now", path=self.path,
                 hint="close this one, and open the log where it lies now",
             ) from None  # fmt: skip
-        except OSError:  # as after giving up the permission to enter a directory: then nothing new can be opened either
+        except OSError as error:  # as without the permission to enter a directory: nothing new can be opened then
+            pass_on_handlers(error)
             return
         if found != self._identity:
             self._compare(found)
@@ -78,7 +81,8 @@ class LogRoot(NoRoot):
         """Tell a file that has another number now, as after a copy-up of overlayfs, from another file."""
         try:
             identity = self._fs.identity(self._file.fd)
-        except OSError:  # somebody closed the descriptor
+        except OSError as error:  # somebody closed the descriptor
+            pass_on_handlers(error)
             identity = self._identity
         if identity != found and not was_raised(self._fs, self._file.fd, self._meta):
             raise LogMovedError(

@@ -28,7 +28,9 @@ import crc32c
 
 from eventlog.errors import EventLogError
 from eventlog.files.filesystem import MAX_PARTS, translate
+from eventlog.files.mutex import reentrant_call
 from eventlog.files.notify import wake
+from eventlog.files.signal_handlers import is_from_handler
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.producer_stamp import ProducerStamp
@@ -37,7 +39,7 @@ from eventlog.storage.log_end import NOBODY, OTHER_SLOT, LogEnd, add_all
 
 _flock = fcntl.flock
 _monotonic = time.monotonic
-_EXCLUSIVE, _UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_UN
+_AT_ONCE, _UNLOCK = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 _END, _WRITER, _SLEEPING = L.HEAD_END, L.HEAD_WRITER, L.HEAD_SLEEPING
 _pack_start, _pack_crc = L.START.pack, L.CRC.pack
 _crc = crc32c.crc32c
@@ -109,14 +111,28 @@ class LogWriter(LogEnd):
         """
         # In one piece and without a context manager for the flock: a record costs two microseconds in all, half of
         # them in the kernel, and every call or object adds tens of nanoseconds. The flock is taken inside the try,
-        # so that no interrupt comes between taking it and the finally; freeing it untaken is harmless.
+        # so that no interrupt comes between taking it and the finally; freeing it untaken is harmless. The mutex knows
+        # its owner, and is taken there as well: who has to wait for it looks whether that can ever end.
         base = end = published = timestamp = -1
+        mutex = self._mutex
+        if mutex._is_owned():  # by this thread, in an append that a signal handler has interrupted
+            raise reentrant_call()
         try:
-            with self._mutex:
+            try:
+                if not mutex.acquire(False):
+                    mutex.wait()
+            except BaseException:
+                if mutex._is_owned():
+                    mutex.release()
+                raise
+            try:
                 try:
                     if self._lock_fd < 0:
                         self._open_lock()
-                    _flock(self._lock_fd, _EXCLUSIVE)
+                    try:
+                        _flock(self._lock_fd, _AT_ONCE)
+                    except BlockingIOError as error:
+                        self._lock.wait(self._lock_fd, error)
                     if _monotonic() >= self._look_at:
                         self.look()
                     words, tail = self._words, self._tail
@@ -179,6 +195,8 @@ class LogWriter(LogEnd):
                 finally:
                     if self._lock_fd >= 0:
                         _flock(self._lock_fd, _UNLOCK)
+            finally:
+                mutex.release()
             if words.item(_SLEEPING) > base:
                 wake(words, _END)
             if durability != "disk" and not self._flushes:
@@ -205,15 +223,16 @@ class LogWriter(LogEnd):
 
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
         """Translate an operating system's error; say, in its ``append_result``, if the records are written even so."""
-        if isinstance(error, FileNotFoundError) and self._log.is_gone():
+        is_from_outside = is_from_handler(error)
+        if isinstance(error, FileNotFoundError) and not is_from_outside and self._log.is_gone():
             raise self._log.gone() from error
         written = AppendResult(base, end - 1, timestamp, False) if end >= 0 else None
         if written is not None:
             error.append_result = written  # type: ignore[attr-defined]
-        if isinstance(error, OSError) and not isinstance(error, EventLogError):
+        if isinstance(error, OSError) and not isinstance(error, EventLogError) and not is_from_outside:
             translated = translate(error, self._log.directory)
             translated.append_result = written  # type: ignore[attr-defined]
             raise translated from error
-        if not isinstance(error, Exception) or isinstance(error, MemoryError):
+        if not isinstance(error, Exception) or isinstance(error, MemoryError) or is_from_outside:
             outcome = "were not written" if written is None else f"were written at offsets {base} to {end - 1}"
             error.add_note(f"eventlog: the records of this append to {self._log.topic}-{self._log.partition} {outcome}")

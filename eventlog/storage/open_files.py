@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import Protocol
+
+from eventlog.files.mutex import Mutex
 
 
 class Evictable(Protocol):
@@ -26,7 +27,7 @@ class OpenFiles:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._lock = threading.RLock()
+        self._lock = Mutex()
         self._members: OrderedDict[int, Evictable] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,7 +49,7 @@ class OpenFiles:
 
     def after_fork(self) -> None:
         """Forget everything in a forked child: another thread of the parent may have held the lock."""
-        self._lock = threading.RLock()
+        self._lock = Mutex()
         self._members.clear()
 
     def _try_oldest(self, keep: Evictable) -> None:

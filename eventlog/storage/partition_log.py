@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -11,6 +10,7 @@ import weakref
 from eventlog.config import TopicConfig
 from eventlog.errors import DeliveryTimeoutError, EventLogError, LogMovedError, UnknownTopicError
 from eventlog.files.file_lock import FileLock
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOCK
 from eventlog.format.record_batch import RecordBatch
@@ -149,6 +149,7 @@ class PartitionLog:
         try:
             return self.writer.settle()
         except (EventLogError, OSError) as error:
+            pass_on_handlers(error)
             logger.debug("%s: a transaction cannot be settled yet: %s", self.directory, error)
             return False
 
@@ -210,7 +211,7 @@ class PartitionLog:
 
 def _after_fork_in_child() -> None:
     for log in list(_every_log):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             log.after_fork()
 
 

@@ -23,15 +23,15 @@ from collections.abc import Sequence
 
 from eventlog.errors import EventLogError
 from eventlog.files.filesystem import translate
+from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.model import AppendResult
 from eventlog.storage.head import EndState
 from eventlog.storage.log_end import NOBODY, SLOT_BYTES
 from eventlog.storage.partition_log import PartitionLog
-
-_WAITING = (True,)  # see NOT_WAITING
 
 
 class PreparedAppend:
@@ -64,10 +64,11 @@ class PreparedAppend:
 
     def hold(self) -> None:
         """Take the partition's locks. Raises as an append does for a partition that cannot be written to."""
-        (self._is_held,) = map(self._end._mutex.acquire, _WAITING)
+        (self._is_held,) = map(Mutex.take, (self._end._mutex,))  # within one bytecode: no interrupt comes in between
         try:
             self._end.lock_and_take_over()
         except OSError as error:
+            pass_on_handlers(error)
             raise translate(error, self.log.directory) from error
         self._life = self._life or self._end._life
 
@@ -79,6 +80,7 @@ class PreparedAppend:
         try:
             self.result = end.write_behind(self.batches)
         except OSError as error:
+            pass_on_handlers(error)
             raise translate(error, self.log.directory) from error
         self._state = end._tail.state()
         head.prepare(self._state, transaction, journal_offset)

@@ -12,11 +12,11 @@ follows, once, and goes on with what others have appended since.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from eventlog.errors import CorruptSegmentError, EventLogError
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format.layouts import NO_PRODUCER_ID
 from eventlog.format.producer_stamp import ProducerStamp, sequence_after
 from eventlog.model import AppendResult
@@ -121,7 +121,8 @@ class ProducerSequences:
     def _batch_at(self, offset: int) -> RecordBatch | None:
         try:
             return LogCursor(self._log, offset).next_batch()
-        except EventLogError:  # damaged, or not there any more
+        except EventLogError as error:  # damaged, or not there any more
+            pass_on_handlers(error)
             return None
 
     def forget(self, producer_id: int) -> None:
@@ -237,7 +238,7 @@ class ProducerSequences:
     def _write_snapshot(self, end_offset: int) -> None:
         log = self._log
         self._forget_unused()
-        with contextlib.suppress(OSError):  # whoever misses it reads the headers
+        with suppress(OSError):  # whoever misses it reads the headers
             write_snapshot(log.context.fs, log.directory, self._table, end_offset, self._last_before(end_offset))
 
     def _forget_unused(self) -> None:

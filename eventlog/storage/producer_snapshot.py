@@ -10,13 +10,13 @@ snapshot counts only if the log still has the very batch that was the last one b
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import NamedTuple
 
 import crc32c
 
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage
 from eventlog.format.filenames import PRODUCER_SNAPSHOT, producer_snapshot_offset, segment_name
@@ -72,7 +72,8 @@ def read_snapshot(fs: FileSystem, directory: str, offset: int, table: ProducerTa
     """Fill the table from the snapshot at ``offset``, and return the batch before; None if there is no whole one."""
     try:
         found, last = parse_snapshot(fs.read_file(_path(directory, offset)), table)
-    except (OSError, BatchDamage):
+    except (OSError, BatchDamage) as error:
+        pass_on_handlers(error)
         return None
     return last if found == offset else None
 
@@ -87,7 +88,7 @@ def write_snapshot(fs: FileSystem, directory: str, table: ProducerTable, offset:
     kept = [other for other in offsets if other <= offset][:_KEPT]
     for other in offsets:
         if other not in kept:
-            with contextlib.suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
                 fs.unlink(_path(directory, other))
 
 

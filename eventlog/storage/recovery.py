@@ -29,7 +29,6 @@ not fit is built anew in memory.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -40,6 +39,7 @@ import numpy as np
 
 from eventlog.errors import LogFullError
 from eventlog.files.filesystem import translate
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import HEAD, LOG, TORN, segment_name
 from eventlog.format.record_batch import RecordBatch
@@ -148,6 +148,7 @@ class _Recovery:
                 segment.offset_index.replace(offsets)
                 segment.time_index.replace(times)
             except OSError as error:
+                pass_on_handlers(error)
                 self._refuse_unless_full(error, segment)
                 state = EndState()
         return point.with_indexes_of(state)
@@ -259,6 +260,7 @@ class _Recovery:
             self._fs.replace_file(copy, segment.data[position : position + torn])
             self._count(torn_copy=copy)
         except OSError as error:
+            pass_on_handlers(error)
             if not isinstance(translate(error, copy), LogFullError):
                 raise
             logger.warning("%s: no space left for a copy of these bytes", segment.path)
@@ -308,6 +310,7 @@ class _Recovery:
             if sealed_at is not None:
                 active.seal_indexes(tail.state(), sealed_at)
         except OSError as error:
+            pass_on_handlers(error)
             self._refuse_unless_full(error, segment)
             tail.load(tail.state().with_indexes_of(EndState()))
         finally:
@@ -348,5 +351,5 @@ class _Recovery:
     def _remove_temporary_files(self) -> None:
         for name in self._fs.listdir(self._log.directory):
             if name.endswith(".tmp"):
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     self._fs.unlink(os.path.join(self._log.directory, name))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import LOG, segment_base, segment_name
 from eventlog.format.layouts import MAX_RELATIVE_OFFSET
 from eventlog.storage.index_rebuild import rebuild_indexes, sealed_indexes_fit
@@ -42,7 +43,8 @@ class SegmentList:
         """Look at the directory again."""
         try:
             names = self._fs.listdir(self._directory)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            pass_on_handlers(error)
             names = []
         self._bases = sorted(base for base in map(segment_base, names) if base is not None)
 
@@ -72,6 +74,7 @@ class SegmentList:
         if not sealed_indexes_fit(segment, interval, end_offset):
             try:
                 rebuild_indexes(segment, interval, end_offset, in_memory=not writable)
-            except OSError:  # a full disk is no reason to refuse a read
+            except OSError as error:  # a full disk is no reason to refuse a read
+                pass_on_handlers(error)
                 rebuild_indexes(segment, interval, end_offset, in_memory=True)
         segment.indexes_checked = True

@@ -28,6 +28,7 @@ from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mapping import Bytes
 from eventlog.files.page import PAGE_BYTES, create_page, open_page
+from eventlog.files.signal_handlers import suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, ROOT_LOCK, SESSION_LOCK
 from eventlog.storage.log_format import raise_format, refuse_old_format
@@ -79,7 +80,7 @@ class Session:
 
     def _watch(self, fs: FileSystem) -> Bytes:
         """Read along with the writers of a session; without any, leave no trace and trust nothing but the segments."""
-        with contextlib.ExitStack() as held, contextlib.suppress(FileNotFoundError):
+        with contextlib.ExitStack() as held, suppress(FileNotFoundError):
             held.enter_context(self._root_lock)
             self.is_first = self._lock.acquire(blocking=False)
             if self.is_first:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Sequence
 
 from eventlog.config import DURABILITIES
@@ -15,6 +14,7 @@ from eventlog.errors import (
     InvalidRecordError,
     UnknownTopicError,
 )
+from eventlog.files.mutex import Mutex
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
 from eventlog.format.batch_splitter import checked_sequence, encode_batches
 from eventlog.format.compression import topic_codec
@@ -49,7 +49,7 @@ class Partition:
         self._files = files
         self.topic = files.name
         self.number = number
-        self._opening = threading.Lock()
+        self._opening = Mutex()
         self._opened: PartitionLog | None = None
         self.config = config = files.config
         self._max_bytes = config.max_message_bytes
@@ -67,6 +67,12 @@ class Partition:
                 if self._opened is None:
                     self._opened = self._files.open_partition(self.number)
         return self._opened
+
+    def refuse_reentry(self) -> None:
+        """Raise ReentrantCallError when this thread is opening the partition, or appending to it."""
+        self._opening.refuse_reentry()
+        if self._opened is not None:
+            self._opened.writer.refuse_reentry()
 
     @property
     def was_used(self) -> bool:
@@ -220,7 +226,7 @@ class Partition:
 
     def after_fork(self) -> None:
         """Start with a free lock in a forked child."""
-        self._opening = threading.Lock()
+        self._opening = Mutex()
 
     @property
     def recovery(self) -> RecoveryReport | None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 
@@ -34,7 +33,9 @@ from eventlog.errors import (
 )
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import translated
+from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TOPICS
 from eventlog.quantities import is_legal_name
@@ -57,6 +58,16 @@ def check_topic_name(name: object) -> str:
     )
 
 
+def check_names(topics: tuple[object, ...]) -> None:
+    """Raise InvalidTopicError for what is no string."""
+    for topic in topics:
+        if not isinstance(topic, str):
+            raise InvalidTopicError(
+                f"{topic!r} is a {type(topic).__name__}, not a topic's name", topic=topic,
+                hint='give names: consumer("t"), or consumer("t", "u") for several',
+            )  # fmt: skip
+
+
 class TopicRegistry:
     """The topics under ``<root>/topics``, by name."""
 
@@ -67,7 +78,7 @@ class TopicRegistry:
         self._session = session
         self._directory = os.path.join(root, TOPICS)
         self._root_lock = FileLock(context.fs, os.path.join(root, ROOT_LOCK), readonly=context.readonly)
-        self._mutex = threading.RLock()
+        self._mutex = Mutex()
         self._known: dict[str, Topic] = {}
         self._known_version = session.metadata_version
 
@@ -90,7 +101,8 @@ class TopicRegistry:
         self.root.check()
         try:
             names = self._fs.listdir(self._directory)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
             return []
         return sorted(filter(is_legal_name, names))
 
@@ -104,17 +116,16 @@ class TopicRegistry:
 
     def _find(self, name: str) -> Topic:
         check_topic_name(name)
-        with self._mutex:
-            if name not in self._known:
-                self._known[name] = Topic(self, self._read(name))
-            return self._known[name]
+        with self._mutex.again():
+            found = self._known.get(name)
+            return found if found is not None else self._known.setdefault(name, Topic(self, self._read(name)))
 
     def _read(self, name: str) -> TopicFiles:
         return TopicFiles.read(self._context, os.path.join(self._directory, name), name)
 
     def _look_again(self) -> None:
         """Some topic changed: drop those that are gone or were made anew, and learn of new partitions."""
-        with self._mutex:
+        with self._mutex.again():
             version = self._session.metadata_version
             for topic in list(self._known.values()):
                 self._look_again_at(topic)
@@ -129,7 +140,7 @@ class TopicRegistry:
         if is_same:
             topic.files.partition_count = files.partition_count
         else:
-            self._known.pop(topic.name).release()
+            self._known.pop(topic.name, topic).release()
 
     # --- changing ---
 
@@ -169,7 +180,7 @@ class TopicRegistry:
                 self.root.check()
                 self._fs.rename(staged, directory)
             except BaseException:
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     self._fs.remove_tree(staged)
                 raise
             self._fs.sync_directory(self._directory)
@@ -277,7 +288,7 @@ class TopicRegistry:
 
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""
-        self._mutex = threading.RLock()
+        self._mutex = Mutex()
         for topic in self.used_topics():
             topic.partitions.after_fork()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from eventlog.config import TopicConfig
 from eventlog.errors import UnknownPartitionError
+from eventlog.files.mutex import Mutex
 from eventlog.quantities import whole
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic_files import TopicFiles
@@ -22,7 +22,7 @@ class Partitions(Sequence[Partition]):
     def __init__(self, files: TopicFiles) -> None:
         self._files = files
         self._made: dict[int, Partition] = {}
-        self._making = threading.Lock()
+        self._making = Mutex()
 
     def __len__(self) -> int:
         return self._files.partition_count
@@ -58,7 +58,7 @@ class Partitions(Sequence[Partition]):
 
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""
-        self._making = threading.Lock()
+        self._making = Mutex()
         for partition in self.made():
             partition.after_fork()
 

@@ -14,6 +14,7 @@ import attrs
 from eventlog.config import TopicConfig
 from eventlog.errors import ClosedError, CorruptMetadataError, EventLogError, StorageError, UnknownTopicError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import TOPIC_META
 from eventlog.storage.context import LogContext
 from eventlog.storage.partition_log import PartitionLog
@@ -49,9 +50,11 @@ class TopicFiles:
             fields = read_checkpoint(context.fs, path, "topic")
             config = TopicConfig(**fields["config"])
             return cls(context, directory, name, fields["topic_id"], fields["partitions"], config)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            pass_on_handlers(error)
             raise UnknownTopicError("no such topic", topic=name, hint="create it with create_topic") from None
         except (KeyError, TypeError) as error:
+            pass_on_handlers(error)
             if isinstance(error, EventLogError):
                 raise
             raise CorruptMetadataError("fields are missing or unknown", path=path, topic=name) from error
