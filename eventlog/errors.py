@@ -30,8 +30,8 @@
     │   ├── UnknownGroupError (KeyError)
     │   ├── GroupNotEmptyError (RuntimeError)          it has living members, and cannot be deleted
     │   ├── InconsistentGroupProtocolError (ValueError)  no assignor that all members know
-    │   ├── FencedInstanceIdError (RuntimeError)       a live member has the same group_instance_id
     │   └── CommitFailedError (RuntimeError)           the partition is not this member's any more
+    │       ├── FencedInstanceIdError                  another member has the same group_instance_id
     │       ├── FencedMemberError                      the group goes on without this member
     │       └── RetriableCommitFailedError             another process is in the way: the same call may succeed later
     ├── exactly once
@@ -219,16 +219,14 @@ class InconsistentGroupProtocolError(EventLogError, ValueError):
     group: str | None = None
 
 
-class FencedInstanceIdError(EventLogError, RuntimeError):
-    """Another live member of the group has the same ``group_instance_id``. KIP-345."""
-
-    group: str | None = None
-
-
 class CommitFailedError(EventLogError, RuntimeError):
     """The commit was refused: the group has given the partition to another member. Nothing was committed."""
 
     group: str | None = None
+
+
+class FencedInstanceIdError(CommitFailedError):
+    """Another member of the group has the same ``group_instance_id``: it lives, or has come after this one. KIP-345."""
 
 
 class RetriableCommitFailedError(CommitFailedError):

@@ -16,7 +16,8 @@ from eventlog.consumer.subscription import Subscription
 from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.assignors.choose import resolve
 from eventlog.coordination.group_directory import PATIENCE, PATIENCE_AT_LAST, GroupBusy, GroupDirectory
-from eventlog.coordination.membership import MemberSettings, Membership, Turn
+from eventlog.coordination.member_settings import MemberSettings
+from eventlog.coordination.membership import Membership, Turn
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.rebalancer import Rebalancer
 from eventlog.errors import InvalidConfigError
@@ -68,7 +69,7 @@ class GroupReader:
     1. Stop at the positions reached, commit them (when commits are automatic), tell the listener. When that commit
        fails because of the group's lock, reading goes on, and the next poll begins here again.
     2. Forget the partitions, then give them up. Others may have them from here on.
-    3. Take what is free; begin at what the group has committed; tell the listener.
+    3. Take what is free; begin at what the group has committed; tell the listener, in each generation, even of nothing.
 
     A member that was removed finds out here, tells the listener what it lost, and joins again.
     """
@@ -96,6 +97,7 @@ class GroupReader:
         self._seen_metadata = -1
         self._is_unfinished = False  # an interrupt, or an error, came in the middle of a rebalance
         self._begun: frozenset[TopicPartition] = frozenset()  # positions are set, and the listener has been told
+        self._told = -1  # the generation whose assignment the listener has been told
         self._is_closed = False
         self._later = ClosesLater()
 
@@ -120,6 +122,11 @@ class GroupReader:
                 self._rebalance()
             finally:
                 self.failed_rebalances += self._is_unfinished
+        elif self._told != self.membership.present_generation() and not self.membership.is_awaiting:
+            self.rebalances += 1  # one that did not concern this member: as in Kafka, its listener is told
+            errors: list[Exception] = []
+            self._tell_assigned([], errors)
+            _raise_first(errors)
 
     def _look_at_topics(self, metadata_version: int) -> None:
         if self.membership.is_member:
@@ -135,23 +142,30 @@ class GroupReader:
         self._is_unfinished = True
         errors: list[Exception] = []
         membership = self.membership
-        before = membership.generation
+        before, was_member = membership.generation, self._told >= 0
         turn = membership.look() if membership.is_member else Turn(lost=True)  # also when an interrupt hid the loss
         while turn.lost or turn.to_revoke:
             if turn.lost:
                 self._drop(self.listener.on_partitions_lost, list(self._fetcher.readers), errors)
+                self._told, was_member = -1, False
                 turn = membership.join(self._subscription.topics())
             else:
                 self._revoke(turn.to_revoke, errors)
+                was_member = False  # and has been told
                 turn = membership.give_up(turn.to_revoke)
-        self.rebalances += membership.generation != before
+        if membership.generation != before:
+            self.rebalances += 1
+            if was_member and not membership.is_cooperative:  # as in Kafka, who has nothing is told as well
+                self._tell(self.listener.on_partitions_revoked, [], errors)
         anew = self._made_anew()
         self._drop(self.listener.on_partitions_lost, anew, errors)
         begun = self._begun & self._fetcher.readers.keys()
-        self._begin(sorted(membership.owned - begun), frozenset(anew), errors)
+        partitions = sorted(membership.owned - begun)
+        self._begin(partitions, frozenset(anew))
+        if partitions or (self._told != membership.generation and not membership.is_awaiting):
+            self._tell_assigned(partitions, errors)
         self._is_unfinished = False
-        if errors:
-            raise errors[0]
+        _raise_first(errors)
 
     def _revoke(self, partitions: Iterable[TopicPartition], errors: list[Exception]) -> None:
         given_up = sorted(self._fetcher.readers.keys() & set(partitions))
@@ -162,14 +176,13 @@ class GroupReader:
     def _drop(
         self, tell: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition], errors: list[Exception]
     ) -> None:
-        self._tell(tell, partitions, errors)
+        if partitions:
+            self._tell(tell, partitions, errors)
         self._begun -= set(partitions)
         self._fetcher.drop(partitions)
         self.committer.forget(partitions)
 
-    def _begin(
-        self, partitions: list[TopicPartition], anew: Collection[TopicPartition], errors: list[Exception]
-    ) -> None:
+    def _begin(self, partitions: list[TopicPartition], anew: Collection[TopicPartition]) -> None:
         if not partitions:
             return
         committed = self.committer.committed(partitions)
@@ -179,8 +192,11 @@ class GroupReader:
                 self._fetcher.readers[tp].seek_to_beginning()  # what was committed was another topic's
             else:
                 self._start(self._fetcher.readers[tp], committed[tp])
+
+    def _tell_assigned(self, partitions: list[TopicPartition], errors: list[Exception]) -> None:
         self._tell(self.listener.on_partitions_assigned, partitions, errors)
-        self._begun |= set(partitions)  # last: who is interrupted begins them again
+        self._begun |= set(partitions)  # last: who is interrupted begins them, and tells, again
+        self._told = self.membership.generation
 
     def _start(self, reader: PartitionReader, committed: OffsetAndMetadata | None) -> None:
         if committed is not None:
@@ -252,9 +268,9 @@ class GroupReader:
             elif self.membership.is_member:
                 self.committer.commit_now(positions, PATIENCE_AT_LAST)
                 self._drop(self.listener.on_partitions_revoked, sorted(self._fetcher.readers), errors)
+        self._told = -1
         self.membership.leave()
-        if errors:
-            raise errors[0]
+        _raise_first(errors)
 
     def close(self, *, autocommit: bool = True) -> None:
         """Leave, and give back descriptors, once no thread is in a call. Goes on after an interrupt."""
@@ -283,8 +299,6 @@ class GroupReader:
     def _tell(
         self, method: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition], errors: list[Exception]
     ) -> None:
-        if not partitions:
-            return
         try:
             with self._thread.calling_back():
                 method(partitions)
@@ -295,6 +309,11 @@ class GroupReader:
         if self.committer.has_callbacks:
             with self._thread.calling_back():
                 self.committer.run_callbacks()
+
+
+def _raise_first(errors: list[Exception]) -> None:
+    if errors:
+        raise errors[0]
 
 
 def _assignors(setting: object) -> dict[str, Assignor]:

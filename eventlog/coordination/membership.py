@@ -22,17 +22,15 @@ import os
 import socket
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 from urllib.parse import quote
 
-import attrs
-
 from eventlog.clock import Clock
-from eventlog.coordination.assignors.assignor import Assignor
 from eventlog.coordination.group_directory import PATIENCE_AT_LAST, GroupBusy, GroupDirectory
 from eventlog.coordination.group_state import GroupState, Member, Partitions
 from eventlog.coordination.liveness import Liveness
+from eventlog.coordination.member_settings import MemberSettings
 from eventlog.coordination.rebalancer import Rebalancer
 from eventlog.errors import ClosedError, CommitFailedError, FencedInstanceIdError, FencedMemberError, LogMovedError
 from eventlog.files.file_lock import FileLock
@@ -47,17 +45,6 @@ _LONGEST_SLEEP = 0.5  # seconds
 _LONGEST_CLIENT_ID = 100
 
 _every_membership: weakref.WeakSet[Membership] = weakref.WeakSet()
-
-
-@attrs.frozen
-class MemberSettings:
-    """What a member is and wants, from its consumer's configuration. Times are in milliseconds."""
-
-    assignors: Mapping[str, Assignor]
-    client_id: str = ""
-    instance_id: str | None = None
-    session_timeout_ms: int = 45_000
-    max_poll_interval_ms: int = 300_000
 
 
 class Turn(NamedTuple):
@@ -85,6 +72,8 @@ class Membership:
         self.member_id = ""
         self.generation = -1
         self.owned = _NOTHING
+        self.is_cooperative = True
+        self.is_awaiting = False  # what it gets is not settled before all have given up what they had: an eager group
         self._settings = settings
         self._rebalancer = rebalancer
         self._clock = clock
@@ -247,7 +236,10 @@ class Membership:
         if changed:
             self.directory.write(state)
             self._note_look(page)
-        self.generation, self.owned = state.generation, state.members[self.member_id].owned
+        me = state.members[self.member_id]
+        self.generation, self.owned = state.generation, me.owned
+        self.is_cooperative = state.cooperative
+        self.is_awaiting = not state.cooperative and me.owned != me.target
         return Turn(False, to_revoke, taken)
 
     def _note_look(self, page: Words) -> None:
@@ -358,7 +350,12 @@ class Membership:
         page = self._page
         if page is None:
             return -1
-        return self.generation if self._has_to_look(page) else self.directory.words.item(L.GROUP_GENERATION)
+        present = self.directory.words.item(
+            L.GROUP_GENERATION
+        )  # first: who writes a new one says before who has to look
+        if not self._has_to_look(page):
+            self.generation = present
+        return self.generation
 
     def is_removed(self) -> bool:
         """Tell whether the group goes on without this member, which has not been told yet."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.group_state import GroupState
-from eventlog.errors import CommitFailedError, FencedMemberError
+from eventlog.errors import CommitFailedError, FencedInstanceIdError, FencedMemberError
 from eventlog.files.filesystem import translated
 from eventlog.format import layouts as L
 from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
@@ -52,9 +52,9 @@ class TransactionOffsets:
     def hold(self) -> None:
         """Take the groups' locks, in the order of their names, and check each.
 
-        Raises FencedMemberError when a group goes on without the member, CommitFailedError when it has another
-        generation than the metadata, or a partition is not the member's, and RetriableCommitFailedError when a lock is
-        not free.
+        Raises FencedMemberError when a group goes on without the member or does not know its ``group_instance_id``,
+        FencedInstanceIdError when that is another member's, CommitFailedError when the group has another generation
+        than the metadata, or a partition is not the member's, and RetriableCommitFailedError when a lock is not free.
         """
         for group in sorted(self._added):
             directory = self._files(group)[0]
@@ -62,6 +62,8 @@ class TransactionOffsets:
                 directory.prepare()
                 directory.acquire_to_commit(_PATIENCE)
             metadata, offsets = self._added[group]
+            if metadata.group_instance_id is not None:
+                self._refuse_other_instance(metadata)
             if metadata.member_id:
                 self._refuse_stale(metadata, offsets)
             else:
@@ -92,6 +94,20 @@ class TransactionOffsets:
             state = directory.peek()
             self._groups[group] = directory, present, state
         return state
+
+    def _refuse_other_instance(self, metadata: GroupMetadata) -> None:
+        state = self._state(metadata.group)
+        member = None if state is None else state.with_instance(str(metadata.group_instance_id))
+        if member is None:
+            raise FencedMemberError(
+                f"the group has no member with group_instance_id={metadata.group_instance_id!r}",
+                group=metadata.group, hint=_START_AGAIN,
+            )  # fmt: skip
+        if member.member_id != metadata.member_id:
+            raise FencedInstanceIdError(
+                f"group_instance_id={metadata.group_instance_id!r} is that of the member {member.member_id}",
+                group=metadata.group, hint=_START_AGAIN,
+            )  # fmt: skip
 
     def _refuse_stale(self, metadata: GroupMetadata, offsets: Offsets) -> None:
         state = self._state(metadata.group)

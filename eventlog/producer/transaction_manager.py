@@ -148,6 +148,10 @@ class TransactionManager:
                 raise InvalidRecordError(
                     f"the group is a {type(metadata).__name__}", hint="give consumer.group_metadata()"
                 )
+            if not metadata.member_id and metadata.generation > 0:
+                raise InvalidRecordError(
+                    f"generation {metadata.generation} of no member", hint="give consumer.group_metadata() as it is"
+                )
             self._coordinator.group_directory(metadata.group)  # which refuses what is no name
             checked = self._coordinator.checked_offsets(offsets)
             if checked:

@@ -61,7 +61,8 @@ class Transactional:
 
         An offset is that of the record to read next. Give the consumer ``enable_auto_commit=False``. Raises
         IllegalStateError without an open transaction, UnknownTopicError, UnknownPartitionError, OffsetOutOfRangeError,
-        InvalidRecordError. Whether the partitions are still the member's is told by `commit_transaction`.
+        InvalidRecordError. Whether the partitions are still the member's, and its ``group_instance_id`` is, is told by
+        `commit_transaction`.
         """
         self._in_transactions().send_offsets(offsets, group)
 
@@ -69,7 +70,7 @@ class Transactional:
         """Write everything that was sent since `begin_transaction`, in all partitions and with all offsets, or nothing.
 
         It is visible to everyone when this returns, and with ``durability="disk"`` (the producer's, or that of a topic
-        that takes part) it is on the device. Raises ProducerFencedError; CommitFailedError (FencedMemberError) when a
+        that takes part) it is on the device. Raises ProducerFencedError; CommitFailedError (or one below it) when a
         group has gone on since ``group_metadata()``, RetriableCommitFailedError when a stopped process holds the
         group's lock; TransactionTimeoutError when it was open for longer than ``transaction_timeout_ms``;
         UnknownTopicError for a topic that was deleted; LogFullError, StorageError. Nothing was written then, and the

@@ -292,6 +292,46 @@ def test_static_members(log: eventlog.EventLog, producer: eventlog.Producer) -> 
     assert committed(log) == OffsetAndMetadata(5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({}, None),
+        ({"group_instance_id": None}, None),
+        ({"group_instance_id": "nobody's"}, eventlog.FencedMemberError),
+        ({"group_instance_id": "two"}, eventlog.FencedInstanceIdError),
+        ({"generation": 1}, CommitFailedError),
+        ({"member_id": "x"}, eventlog.FencedInstanceIdError),
+        ({"member_id": "x", "group_instance_id": None}, eventlog.FencedMemberError),
+        ({"member_id": "", "generation": -1}, eventlog.FencedInstanceIdError),
+        ({"member_id": "", "generation": -1, "group_instance_id": "nobody's"}, eventlog.FencedMemberError),
+    ],
+)
+def test_the_instance_id_is_checked(
+    log: eventlog.EventLog, producer: eventlog.Producer, changes: dict[str, Any], error: type[CommitFailedError] | None
+) -> None:
+    """Offsets are refused in the name of an instance that the group does not know, or that is another member's.
+
+    Which error follows from which metadata is a broker's answer: it knows no such member, or fences the instance.
+    """
+    one, two = member(log, group_instance_id="one"), member(log, group_instance_id="two")
+    for _ in range(3):
+        one.poll(), two.poll()
+    offsets = dict.fromkeys(one.assignment(), 1)
+    metadata = one.group_metadata()._replace(**changes)
+    if error is None:
+        commits(producer, b"1", offsets, metadata)
+    else:
+        refused = refuses(producer, offsets, metadata)
+        assert type(refused) is error and refused.group == "g"
+    assert committed(log, min(offsets)) == (OffsetAndMetadata(1) if error is None else None)
+
+
+def test_a_generation_without_a_member_is_refused_at_once(log: eventlog.EventLog, producer: eventlog.Producer) -> None:
+    """As in Kafka's client: a generation says that there is a member, whose id is then needed."""
+    with producer.transaction(), pytest.raises(eventlog.InvalidRecordError, match="of no member"):
+        producer.send_offsets_to_transaction({IN[0]: 1}, GroupMetadata("g", 3))
+
+
 # --- what is committed ---
 
 
