@@ -13,6 +13,7 @@
     │   ├── LogMovedError (OSError)                    another directory, or none, is at the log's path by now
     │   ├── CorruptSegmentError (ValueError)           bytes of a segment are damaged or missing
     │   └── CorruptMetadataError (ValueError)          a small control file is damaged
+    │       └── ForeignFileError (OSError)             a link, a pipe or a directory in the place of a file
     ├── topics
     │   ├── UnknownTopicError (KeyError)
     │   ├── UnknownPartitionError (IndexError)
@@ -150,6 +151,15 @@ class CorruptSegmentError(EventLogError, ValueError):
 
 class CorruptMetadataError(EventLogError, ValueError):
     """A small control file (``eventlog.json``, ``topic.json``) cannot be understood."""
+
+
+class ForeignFileError(CorruptMetadataError, OSError):
+    """Something else lies where a file or a directory of the log belongs: a symbolic link, a pipe, a socket, a device.
+
+    It is not followed, opened or removed: nothing outside of the log's directory is ever touched.
+    """
+
+    errno = errno.EINVAL
 
 
 class UnknownTopicError(EventLogError, KeyError):

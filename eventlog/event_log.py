@@ -69,11 +69,12 @@ class EventLog:
         _check_count("max_open_partitions", max_open_partitions)
         _check_count("offsets_retention_minutes", offsets_retention_minutes)
         self.path = os.path.abspath(os.fsdecode(path))
+        self._real_path = real = os.path.realpath(self.path)  # from here on, no link is followed
         fs = filesystem or FileSystem()
-        self.readonly = prepare(fs, self.path, readonly=readonly)
-        self._root = LogRoot(fs, self.path)
-        with translated(self.path):
-            self._session = Session(fs, self.path, readonly=self.readonly)
+        self.readonly = prepare(fs, real, readonly=readonly)
+        self._root = LogRoot(fs, self.path, real)
+        with translated(real):
+            self._session = Session(fs, real, readonly=self.readonly)
         self._context = LogContext(
             fs,
             clock or SystemClock(),
@@ -83,12 +84,12 @@ class EventLog:
             self._session.look_again,
             root=self._root,
         )
-        self._registry = TopicRegistry(self._context, self.path, self._session)
+        self._registry = TopicRegistry(self._context, real, self._session)
         self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)
-        self._coordinator = TransactionCoordinator(self._context, self.path, self._registry, self._offsets)
+        self._coordinator = TransactionCoordinator(self._context, real, self._registry, self._offsets)
         self._context.journal = self._coordinator.journal
-        self._groups = GroupMonitor(self._context, self.path, self._registry, self._offsets)
-        self._transactions = TransactionMonitor(self._context, self.path, self._coordinator.journal)
+        self._groups = GroupMonitor(self._context, real, self._registry, self._offsets)
+        self._transactions = TransactionMonitor(self._context, real, self._coordinator.journal)
         self._closed = False
         self._later = ClosesLater()
         self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
@@ -204,7 +205,7 @@ class EventLog:
 
     def _group_directory(self, group: str) -> GroupDirectory:
         self._registry.refuse_readonly()
-        return GroupDirectory(self._context.fs, self.path, group, root=self._root)
+        return GroupDirectory(self._context.fs, self._real_path, group, root=self._root)
 
     # --- groups ---
 

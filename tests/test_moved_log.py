@@ -251,14 +251,23 @@ def test_a_log_that_comes_back_goes_on(old: Old) -> None:
     assert old.partition.verify().ok
 
 
-def test_a_path_that_leads_to_the_same_log_by_another_way_is_no_move(old: Old) -> None:
-    """Where the directory is moved and a symlink takes its place, the path still leads to the log."""
+def test_a_path_that_leads_to_the_same_log_by_another_way(old: Old) -> None:
+    """Where the directory is moved and a symlink takes its place, what is open goes on: it is the same log.
+
+    What has to be opened by its path is refused, since no link is followed that was not there when the log was opened.
+    """
     elsewhere = old.path.parent / "disk2"
     old.path.rename(elsewhere)
     old.path.symlink_to("disk2")
     assert old.partition.append([b"still here"]).base_offset == 101
-    old.worker.commit()
-    assert old.log.create_topic("payments").partitions[0].append([b"x"]).base_offset == 0
+    with pytest.raises(eventlog.ForeignFileError) as caught:
+        old.log.create_topic("payments")
+    assert caught.value.path == str(elsewhere.parent.resolve() / "log")
+    with eventlog.open(old.path) as log:
+        assert log.create_topic("payments").partitions[0].append([b"x"]).base_offset == 0
+        assert log.topic("orders").partitions[0].log_end_offset == 102
+    old.path.unlink()
+    elsewhere.rename(old.path)
 
 
 def test_an_old_worker_commits_nothing_into_a_new_log(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from eventlog.coordination.group_state import GroupState
 from eventlog.errors import (
     CommitFailedError,
     CorruptMetadataError,
+    ForeignFileError,
     InvalidGroupError,
     RetriableCommitFailedError,
     UnsupportedFormatError,
@@ -215,7 +216,7 @@ class GroupDirectory:
     def remove_member(self, member_id: str) -> None:
         """Remove the page of a member that is gone."""
         self._pages.pop(member_id, None)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ForeignFileError):
             self._fs.unlink(self.member_path(member_id))
 
     def tidy(self, state: GroupState, gone: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 
+from eventlog.errors import ForeignFileError
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mutex import Mutex, reentrant_call, refuse_deadlock
 from eventlog.files.open_file import OpenFile
@@ -44,7 +45,7 @@ class FileLock:
     def fd(self) -> int:
         """The lock's own descriptor in this process, opened on first use."""
         if self._file is None or self._file.fd < 0:
-            self._file = self._fs.opened(self.path, self._flags)
+            self._file = self._fs.opened(self.path, self._flags).kept()
         return self._file.fd
 
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
@@ -121,17 +122,18 @@ class FileLock:
         file = self._file
         if file is not None:
             file.fd = -1
-            next(file.closing, None)  # in place: interrupted on its way into a call, the error would keep the lock
+            with suppress(OSError):  # other code of this process has closed it
+                next(file.closing, None)  # in place: interrupted on its way into a call, the error would keep the lock
             file.close()
             self._file = None
         self._owner = 0
 
 
 def is_locked(fs: FileSystem, path: str) -> bool:
-    """Tell whether anyone holds the lock of this file; False when there is no such file."""
+    """Tell whether anyone holds the lock of this file; False when there is no such file, or something else."""
     try:
         file = fs.opened(path, os.O_RDONLY)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ForeignFileError) as error:
         pass_on_handlers(error)
         return False
     try:

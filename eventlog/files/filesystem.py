@@ -9,11 +9,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from eventlog.errors import EventLogError, LogFullError, ReadOnlyLogError, StorageError
+from eventlog.errors import (
+    CorruptMetadataError,
+    EventLogError,
+    ForeignFileError,
+    LogFullError,
+    ReadOnlyLogError,
+    StorageError,
+)
+from eventlog.files import nofollow
 from eventlog.files.mapping import map_readonly, map_shared
 from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import is_from_handler, pass_on_handlers, suppress
@@ -21,14 +30,19 @@ from eventlog.files.syncs_at_once import sync_at_once
 
 Buffer = Any  # whatever has the buffer protocol; collections.abc.Buffer comes with Python 3.12
 
-CREATE_MODE = 0o644
+CREATE_MODE = 0o666  # the umask takes away from it: so users of a group may share a log
 MAX_PARTS = 512  # IOV_MAX is 1024 on Linux and macOS
+MAX_SMALL_FILE = 1 << 28  # bytes: beyond what any file is that is read as a whole
+_KIND = 0o170000  # of the bits of ``st_mode``
+PUT_ASIDE = ".damaged"
 
 
 def translate(error: OSError, path: str) -> EventLogError:
     """Turn an operating system's error into ours, with its coordinates and what to do."""
     if isinstance(error, EventLogError):
         return error
+    if isinstance(error.filename, str) and error.filename.startswith(path):
+        path = error.filename  # the very file
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LogFullError(
             "no space left",
@@ -37,8 +51,15 @@ def translate(error: OSError, path: str) -> EventLogError:
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnlyLogError(
-            f"not permitted: {error.strerror}", path=path, hint="check the owner and mode of the directory"
-        )
+            f"not permitted: {error.strerror}", path=path,
+            hint="check its owner, group and mode; users who share a log write with umask 002, or open it with "
+            "readonly=True",
+        )  # fmt: skip
+    if error.errno == errno.EBADF:
+        return StorageError(
+            "other code of this process has closed a descriptor of the log", path=path,
+            hint="look for os.closerange and for numbers that are closed twice; the next call opens the file again",
+        )  # fmt: skip
     return StorageError(f"{error.strerror or error}", path=path, hint="see the system log of the device")
 
 
@@ -56,19 +77,18 @@ def translated(path: str) -> Iterator[None]:
 class FileSystem:
     """The operating system's files. Stateless; one instance may serve any number of logs."""
 
-    open = staticmethod(os.open)
+    open = staticmethod(nofollow.open_descriptor)
     close = staticmethod(os.close)
     pread = staticmethod(os.pread)
     pwrite = staticmethod(os.pwrite)
     pwritev = staticmethod(os.pwritev)
-    rename = staticmethod(os.rename)
-    unlink = staticmethod(os.unlink)
-    mkdir = staticmethod(os.mkdir)
-    listdir = staticmethod(os.listdir)
+    rename = staticmethod(nofollow.rename)
+    unlink = staticmethod(nofollow.unlink)
+    mkdir = staticmethod(nofollow.mkdir)
+    listdir = staticmethod(nofollow.listdir)
     map_readonly = staticmethod(map_readonly)
     map_shared = staticmethod(map_shared)
-    rmdir = staticmethod(os.rmdir)
-    stat = staticmethod(os.fstat)
+    rmdir = staticmethod(nofollow.rmdir)
 
     if sys.platform == "darwin":  # fsync there stops at the drive's cache; F_FULLFSYNC reaches the medium
 
@@ -80,16 +100,19 @@ class FileSystem:
     else:
         sync = staticmethod(os.fdatasync)
 
-    def opened(self, path: str, flags: int) -> OpenFile:
+    def opened(self, path: str, flags: int, mode: int = CREATE_MODE) -> OpenFile:
         """Open the file, so that no interrupt can lose the descriptor; ``with`` gives it, and closes it.
 
-        Raises FileNotFoundError also when a file is in the place of a directory above it.
+        Raises OSError, and ForeignFileError when the path leads through a link or to something else than a file.
         """
-        try:
-            return OpenFile(self.open, self.close, path, flags, CREATE_MODE)
-        except NotADirectoryError as error:
-            pass_on_handlers(error)
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+        if self.open is nofollow.open_descriptor:  # whose descriptor nothing can take away
+            file = nofollow.opened(path, flags, mode, self.close)
+        else:
+            file = OpenFile(self.open, self.close, path, flags, mode)
+        file.status = status = os.fstat(file.fd)
+        if status.st_mode & _KIND != stat.S_IFREG and not flags & os.O_DIRECTORY:
+            raise nofollow.foreign(path, status.st_mode)
+        return file
 
     def sync_all(self, fds: Sequence[int], failed: Callable[[int, OSError], object]) -> None:
         """Sync several files, at once where that is quicker; ``failed`` is told each one that could not be synced."""
@@ -123,16 +146,30 @@ class FileSystem:
 
     def size_of(self, path: str) -> int:
         """Return the length of the file in bytes."""
-        return os.stat(path).st_size
+        return nofollow.status(path).st_size
 
     def exists(self, path: str) -> bool:
-        """Tell whether the path exists."""
-        try:  # os.path.exists would take what a signal handler raises for an answer
-            os.stat(path)
-        except OSError as error:
+        """Tell whether there is anything of this name, be it a link that leads nowhere."""
+        return self.kind_of(path) != 0
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether the path is a directory, and no link to one."""
+        return self.kind_of(path) == stat.S_IFDIR
+
+    def has_directory(self, path: str) -> bool:
+        """Tell whether there is such a directory. Raises ForeignFileError when something else lies there."""
+        kind = self.kind_of(path)
+        if kind not in (0, stat.S_IFDIR):
+            raise nofollow.foreign(path, kind, "a directory of the log")
+        return kind != 0
+
+    def kind_of(self, path: str) -> int:
+        """Return what lies there, as the ``stat`` module names it (``S_IFREG``, ``S_IFLNK``, ...); 0 for nothing."""
+        try:
+            return stat.S_IFMT(nofollow.status(path).st_mode)
+        except FileNotFoundError as error:
             pass_on_handlers(error)
-            return False
-        return True
+            return 0
 
     def write_all(self, fd: int, parts: Sequence[Buffer], position: int) -> int:
         """Write all parts one after the other at ``position`` and return the number of bytes.
@@ -157,22 +194,45 @@ class FileSystem:
             start += self.pwrite(fd, block[: end - start], start)
 
     def remove_tree(self, path: str) -> None:
-        """Remove a directory and everything in it."""
-        # Not shutil.rmtree: interrupted, it may close a descriptor twice, which hides the interrupt behind an OSError.
-        for directory, _, names in os.walk(path, topdown=False, onerror=pass_on_handlers):
-            for name in names:
-                self.unlink(os.path.join(directory, name))
-            self.rmdir(directory)
+        """Remove a directory and everything in it; of links only their names, and never what they lead to."""
+        waiting = [path]
+        while waiting:
+            here = waiting[-1]
+            if not self.is_directory(here):
+                self.unlink(here)
+            elif names := self.listdir(here):
+                waiting += [os.path.join(here, name) for name in names]
+                continue
+            else:
+                self.rmdir(here)
+            waiting.pop()
+
+    def put_aside(self, path: str) -> None:
+        """Give what cannot be used another name, so that it can be made again, and looked at."""
+        try:
+            self.rename(path, path + PUT_ASIDE)
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # an earlier one is a directory, or this one is
+            pass_on_handlers(error)
+            self.rename(path, f"{path}{PUT_ASIDE}.{os.urandom(4).hex()}")
 
     def sync_directory(self, path: str) -> None:
         """Make creations, renames and removals in the directory durable."""
-        with self.opened(path, os.O_RDONLY) as fd:
+        with self.opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
             os.fsync(fd)
 
-    def read_file(self, path: str) -> bytes:
-        """Return the whole content of a small file."""
-        with open(path, "rb") as file:
-            return file.read()
+    def read_file(self, path: str, at_most: int = MAX_SMALL_FILE) -> bytes:
+        """Return the whole content of a small file. Raises CorruptMetadataError when it is larger than ``at_most``."""
+        file = self.opened(path, os.O_RDONLY)
+        with file as fd:
+            size = file.status.st_size
+            if size > at_most:
+                raise CorruptMetadataError(
+                    f"{size} bytes are more than such a file can have ({at_most})", path=path,
+                    hint="restore the file from a backup",
+                )  # fmt: skip
+            return self.pread(fd, size, 0)
 
     def replace_file(self, path: str, content: Buffer, *, durable: bool = True) -> None:
         """Put ``content`` at ``path``, whole or not at all, and durable when this returns.
@@ -189,10 +249,18 @@ class FileSystem:
                 self.write_all(fd, [content], 0)
                 if durable:
                     self.sync(fd)
-            self.rename(temporary, path)
+            self._rename_over(temporary, path)
         except BaseException:
             with suppress(OSError):
                 self.unlink(temporary)
             raise
         if durable:
             self.sync_directory(os.path.dirname(path))
+
+    def _rename_over(self, temporary: str, path: str) -> None:
+        try:
+            self.rename(temporary, path)
+        except (ForeignFileError, IsADirectoryError) as error:  # a directory, which no file replaces
+            pass_on_handlers(error)
+            self.put_aside(path)
+            self.rename(temporary, path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import operator
+import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -13,6 +16,9 @@ _NO_MORE = None
 
 _numbers = itertools.count()
 _finalizers: dict[int, weakref.ref[OpenFile]] = {}  # kept here: one that dies with its object is not called
+_is_descriptor: Callable[[Any], bool] = (-1).__lt__
+_is_there = partial(operator.is_not, _NO_MORE)
+_identity = operator.attrgetter("st_dev", "st_ino")
 
 
 class OpenFile:
@@ -22,27 +28,66 @@ class OpenFile:
     returned: the file would stay open for ever. So opening and closing are one bytecode each: `map` calls the
     operating system, and a list takes the number or has given it, all of it in C. Whatever an interrupt does to the
     object's owner, the last reference to it goes, and with it the descriptor: by a weak reference whose callback is C
-    as well, since ``__del__`` could be interrupted on its way, and Python would swallow that.
+    as well, since ``__del__`` could be interrupted on its way, and Python would swallow that. (``zip_longest``, since a
+    ``zip`` that ends early keeps the weak reference in a tuple that the garbage collector may not know of.)
 
     Where even that is too late, as for a lock, ``next(file.closing, None)`` closes it in place.
+
+    ``status`` is what ``os.fstat`` has told of the file, once whoever opened it has asked.
     """
 
-    def __init__(
-        self, opening: Callable[[str, int, int], int], closing: Callable[[int], Any], path: str, flags: int, mode: int
-    ) -> None:
-        """Open the file by calling ``opening``; ``closing`` will be called once. Raises OSError."""
-        fds: list[int | None] = [_NO_MORE]
-        self.closing = map(closing, iter(fds.pop, _NO_MORE))
-        number = next(_numbers)
+    status = os.stat_result(range(10))
+
+    def __init__(self, opening: Callable[..., int], closing: Callable[[int], Any], *arguments: Any) -> None:
+        """Open the file by calling ``opening``; ``closing`` will be called once. Raises OSError.
+
+        An ``opening`` that returns a negative number has failed: ``fd`` is -1 then, and nothing will be closed.
+        """
+        self._fds: list[int | None] = [_NO_MORE]
+        self._close = closing
+        self._number = number = next(_numbers)
+        self.closing = map(closing, iter(self._fds.pop, _NO_MORE))
         forgetting = map(_finalizers.pop, (number,))
-        _finalizers[number] = weakref.ref(self, partial(next, zip(forgetting, self.closing, strict=False)))
-        fds += map(opening, (path,), (flags,), (mode,))
-        self.fd: int = fds[-1]  # type: ignore[assignment]  # ``opening`` raised, or gave a number
+        _finalizers[number] = weakref.ref(self, partial(next, itertools.zip_longest(forgetting, self.closing)))
+        self._fds += filter(_is_descriptor, map(opening, *zip(arguments, strict=False)))
+        fd = self._fds[-1]
+        self.fd: int = -1 if fd is None else fd
+
+    def kept(self) -> OpenFile:
+        """Return the same file, which will stay open for long: closing looks first whether it is still this one.
+
+        Other code of the process may close every descriptor, as daemons do, and the number then is another file's.
+        ``os.fstat`` may be interrupted: so the number is taken from the list after it, and a second try can follow.
+        """
+        numbers: Iterator[Any] = itertools.takewhile(_is_there, map(self._fds.__getitem__, itertools.repeat(-1)))
+        found = map(_identity, map(os.fstat, numbers))
+        is_same = itertools.takewhile(bool, map(operator.eq, found, itertools.repeat(_identity(self.status))))
+        pairs = zip(is_same, iter(self._fds.pop, _NO_MORE), strict=False)
+        self.closing = map(self._close, map(operator.itemgetter(1), pairs))
+        forgetting = map(_finalizers.pop, (self._number,))
+        _finalizers[self._number] = weakref.ref(self, partial(next, itertools.zip_longest(forgetting, self.closing)))
+        return self
+
+    def is_lost(self) -> bool:
+        """Tell, of a file that is `kept`, whether other code has closed its descriptor."""
+        try:
+            return _identity(os.fstat(self.fd)) != _identity(self.status)
+        except OSError:
+            return True
+
+    def detach(self) -> int:
+        """Return the descriptor, which is the caller's from now on."""
+        return next(iter(self._fds.pop, _NO_MORE))
 
     def close(self) -> None:
-        """Close the file; harmless when it is closed. Raises OSError."""
+        """Close the file; harmless when it is closed, also by other code. Raises OSError."""
         self.fd = -1
-        next(self.closing, None)
+        try:
+            next(self.closing, None)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self._fds[:] = [_NO_MORE]
 
     def __enter__(self) -> int:
         return self.fd

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from eventlog.errors import ForeignFileError
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import suppress
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.format.layouts import OFFSET_INDEX_ENTRY, TIME_INDEX_ENTRY
@@ -25,11 +27,15 @@ class ActiveSegment:
         self.path = os.path.join(directory, segment_name(base_offset, LOG))
         stem = self.path.removesuffix(LOG)
         self._files = (
-            fs.opened(self.path, os.O_RDWR | os.O_CREAT if create else os.O_RDWR),
-            fs.opened(stem + INDEX, os.O_RDWR | os.O_CREAT),
-            fs.opened(stem + TIME_INDEX, os.O_RDWR | os.O_CREAT),
+            fs.opened(self.path, os.O_RDWR | os.O_CREAT if create else os.O_RDWR).kept(),
+            _opened_index(fs, stem + INDEX).kept(),
+            _opened_index(fs, stem + TIME_INDEX).kept(),
         )
         self.fd, self.index_fd, self.time_fd = (file.fd for file in self._files)
+
+    def is_lost(self) -> bool:
+        """Tell whether other code of this process has closed a descriptor, whose number may be another file's now."""
+        return any(file.is_lost() for file in self._files)
 
     def is_in_place(self) -> bool:
         """Tell whether no index was replaced since: a roll that another process did not finish may have done so."""
@@ -78,6 +84,15 @@ class ActiveSegment:
         for file in self._files:
             with suppress(OSError):
                 file.close()
+
+
+def _opened_index(fs: FileSystem, path: str) -> OpenFile:
+    """Open an index. It holds no truth: what lies there and is no file is put aside."""
+    try:
+        return fs.opened(path, os.O_RDWR | os.O_CREAT)
+    except ForeignFileError:
+        fs.put_aside(path)
+        return fs.opened(path, os.O_RDWR | os.O_CREAT)
 
 
 def remove_segment_files(fs: FileSystem, directory: str, base_offset: int) -> None:

@@ -228,7 +228,7 @@ class Flusher:
         """The active segment, opened once: a descriptor is told of every device error since it was opened."""
         if self._file is None or self._open_for != segment_base:
             self._close_descriptor()
-            self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY)
+            self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY).kept()
             self._open_for = segment_base
             self._log.context.open_files.add(self._log)
         return self._file.fd

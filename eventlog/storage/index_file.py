@@ -9,6 +9,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from eventlog.errors import ForeignFileError
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
@@ -59,11 +60,12 @@ class IndexFile:
     def _refreshed(self, mapped: Entries) -> tuple[Entries, int]:
         try:
             opened = self._fs.opened(self.path, os.O_RDONLY)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ForeignFileError) as error:
             pass_on_handlers(error)
             return np.empty(0, dtype=self._dtype), 0
         with opened as fd:
-            known, identity = self._fs.size(fd) // self._dtype.itemsize, self._fs.identity(fd)
+            status = opened.status
+            known, identity = status.st_size // self._dtype.itemsize, (status.st_dev, status.st_ino)
             replaced = identity != self._identity  # past the old file's end lies SIGBUS
             if known > len(mapped) or (known and replaced):
                 size = max(_RESERVE, 2 * known * self._dtype.itemsize)

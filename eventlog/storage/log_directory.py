@@ -6,6 +6,7 @@ which says "here lies a log". A crash before 3 leaves a directory that the next 
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 
@@ -24,7 +25,7 @@ def prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
     if os.path.exists(path) and not os.path.isdir(path):
         raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
-    if readonly and not fs.exists(os.path.join(path, LOG_META)):
+    if readonly and not os.path.lexists(os.path.join(path, LOG_META)):
         raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
     with translated(path):
         _make_directories(fs, path)
@@ -36,9 +37,9 @@ def prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
         )  # fmt: skip
     meta = os.path.join(path, LOG_META)
     readonly = readonly or not os.access(path, os.W_OK)
-    if not fs.exists(meta):
-        _create(fs, path, meta)
     with translated(meta):
+        if not fs.exists(meta):
+            _create(fs, path, meta)
         check_log_meta(fs, meta)
     return readonly
 
@@ -49,6 +50,8 @@ def _make_directories(fs: FileSystem, path: str) -> None:
         parent = os.path.dirname(path)
         _make_directories(fs, parent)
         _make_if_missing(fs, path)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, "a file lies where a directory has to be", path)
         _sync_entry_of(fs, path)
 
 

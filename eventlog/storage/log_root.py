@@ -46,13 +46,14 @@ class NoRoot:
 class LogRoot(NoRoot):
     """Knows the log that was opened at ``path`` again, and refuses to take another one for it."""
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, real_path: str) -> None:
+        """``real_path`` is where ``path``, which may lead through links, led when the log was opened."""
         self.path = path
         self._fs = fs
         self._meta = os.path.join(path, LOG_META)
         with translated(self._meta):
-            self._file = fs.opened(self._meta, os.O_RDONLY)
-            self._identity = fs.identity(self._file.fd)
+            self._file = fs.opened(os.path.join(real_path, LOG_META), os.O_RDONLY).kept()
+        self._identity = self._file.status.st_dev, self._file.status.st_ino
         self._look_at = 0.0
 
     def check(self) -> None:

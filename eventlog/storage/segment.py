@@ -59,8 +59,9 @@ class Segment:
 
     def refresh(self) -> int:
         """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
-        with self._fs.opened(self.path, os.O_RDONLY) as fd:
-            found, mapped = self._fs.stat(fd), self._identity  # the identity first: it is noted last
+        file = self._fs.opened(self.path, os.O_RDONLY)
+        with file as fd:
+            found, mapped = file.status, self._identity  # the identity first: it is noted last
             size, identity, data = found.st_size, (found.st_dev, found.st_ino), self.view[0]
             if size > len(data) or (size and identity != mapped):  # past the end of an old file lies SIGBUS
                 room = max(_RESERVE, 1 << (size.bit_length() + 1))

@@ -63,7 +63,7 @@ class CrashFileSystem(FileSystem):
     """
 
     def __init__(self, root: str | os.PathLike[str], disk: SimulatedDisk | None = None) -> None:
-        self.disk = SimulatedDisk(os.path.abspath(os.fspath(root))) if disk is None else disk
+        self.disk = SimulatedDisk(os.path.realpath(os.fspath(root))) if disk is None else disk
         self.journal: list[Step] = []
         self.crashed = False
         self._crash_at: int | None = None
@@ -114,6 +114,7 @@ class CrashFileSystem(FileSystem):
             kept = sum(len(dead._files) for dead in _dead)
         if kept > _MOST_KEPT:
             gc.collect()  # what the dead ones had is theirs until then: their logs are full of circles
+            gc.collect()  # once more: a finalizer that the collector has called is itself in one by then
 
     def after_kill(self, target: str | os.PathLike[str]) -> None:
         """Kill all processes, and lay out at ``target`` what they leave: all that was written and stored."""
@@ -153,18 +154,18 @@ class CrashFileSystem(FileSystem):
 
     # --- descriptors ---
 
-    def open(self, path: str, flags: int, mode: int = CREATE_MODE) -> int:  # type: ignore[override]
+    def open(self, path: str, flags: int, mode: int = CREATE_MODE) -> int:
         """Open a file; a step if it makes one."""
         self._check_alive()
         assert not flags & os.O_TRUNC, "no file of a log is ever shortened"
         if not self.disk.holds(path):
-            return self._opened(os.open(path, flags, mode), None)
+            return self._opened(super().open(path, flags, mode), None)
         with self._mutex:
             node = self.disk.find(path)
             if node is not None or not flags & os.O_CREAT:
-                return self._opened(os.open(path, flags, mode), node if isinstance(node, SimulatedFile) else None)
+                return self._opened(super().open(path, flags, mode), node if isinstance(node, SimulatedFile) else None)
             with self.step("create", path):
-                fd, node = os.open(path, flags, mode), SimulatedFile(path)
+                fd, node = super().open(path, flags, mode), SimulatedFile(path)
                 directory, name = self.disk.place(path)
                 directory.change(Change(None, name, node))
                 return self._opened(fd, node)
@@ -206,10 +207,10 @@ class CrashFileSystem(FileSystem):
         file.write(position, data[:written])
         return written
 
-    def rename(self, old: str, new: str) -> None:  # type: ignore[override]
+    def rename(self, old: str, new: str) -> None:
         """Rename a file or a directory; one step."""
         with self.step("rename", new, f"from {os.path.basename(old)}"):
-            os.rename(old, new)
+            super().rename(old, new)
             (source, old_name), (target, new_name) = self.disk.place(old), self.disk.place(new)
             node = source.names[old_name]
             if isinstance(node, SimulatedFile):
@@ -220,18 +221,18 @@ class CrashFileSystem(FileSystem):
                 target.change(Change(None, new_name, node))
                 source.change(Change(old_name))
 
-    def unlink(self, path: str) -> None:  # type: ignore[override]
+    def unlink(self, path: str) -> None:
         """Remove a file's name; a step if it has one."""
         self._remove("unlink", path)
 
-    def rmdir(self, path: str) -> None:  # type: ignore[override]
+    def rmdir(self, path: str) -> None:
         """Remove an empty directory; one step."""
         self._remove("rmdir", path)
 
     def _remove(self, kind: str, path: str) -> None:
         with self._mutex:
             self._check_alive()
-            remove = os.rmdir if kind == "rmdir" else os.unlink
+            remove = super().rmdir if kind == "rmdir" else super().unlink
             if self.disk.find(path) is None:
                 remove(path)  # which raises
                 return
@@ -240,15 +241,15 @@ class CrashFileSystem(FileSystem):
                 directory, name = self.disk.place(path)
                 directory.change(Change(name))
 
-    def mkdir(self, path: str, mode: int = 0o777) -> None:  # type: ignore[override]
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
         """Make a directory; a step if it is not there."""
         with self._mutex:
             self._check_alive()
             if not self.disk.holds(path) or path == self.disk.root or self.disk.find(path) is not None:
-                os.mkdir(path, mode)
+                super().mkdir(path, mode)
                 return
             with self.step("mkdir", path):
-                os.mkdir(path, mode)
+                super().mkdir(path, mode)
                 directory, name = self.disk.place(path)
                 directory.change(Change(None, name, SimulatedDirectory()))
 
@@ -300,10 +301,10 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return os.pread(fd, length, position)
 
-    def listdir(self, path: str) -> list[str]:  # type: ignore[override]
+    def listdir(self, path: str) -> list[str]:
         """Return the names in a directory, sorted: a run that is repeated must not differ."""
         self._check_alive()
-        return sorted(os.listdir(path))
+        return sorted(super().listdir(path))
 
     def size(self, fd: int) -> int:
         """Return the length of the open file in bytes."""
@@ -330,15 +331,10 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return super().size_of(path)
 
-    def exists(self, path: str) -> bool:
-        """Tell whether the path exists."""
+    def kind_of(self, path: str) -> int:
+        """Return what lies there."""
         self._check_alive()
-        return super().exists(path)
-
-    def read_file(self, path: str) -> bytes:
-        """Return the whole content of a small file."""
-        self._check_alive()
-        return super().read_file(path)
+        return super().kind_of(path)
 
 
 class _WatchedPage(np.ndarray[Any, np.dtype[Any]]):

@@ -18,6 +18,7 @@ Adding partitions: replace ``topic.json``. A partition's directory appears when 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -25,6 +26,7 @@ from collections.abc import Collection, Iterable, Iterator
 from eventlog.config import TopicConfig
 from eventlog.errors import (
     ClosedError,
+    ForeignFileError,
     InvalidPartitionsError,
     InvalidTopicError,
     ReadOnlyLogError,
@@ -45,6 +47,8 @@ from eventlog.storage.session import Session
 from eventlog.topics.internal import refuse_reserved
 from eventlog.topics.topic import Topic
 from eventlog.topics.topic_files import TopicFiles
+
+logger = logging.getLogger("eventlog")
 
 
 def check_topic_name(name: object) -> str:
@@ -165,7 +169,7 @@ class TopicRegistry:
         directory = os.path.join(self._directory, name)
         files = TopicFiles(self._context, directory, name, uuid.uuid4().hex, partitions, config)
         with self._mutex, self._changing(directory):
-            if self._fs.exists(directory):
+            if self._fs.has_directory(directory):
                 if exist_ok:
                     topic = self.get(name)
                     _check_fit(topic, partitions, config, given)
@@ -236,7 +240,11 @@ class TopicRegistry:
         """Finish what a crashed process began. Called by the first process of a session."""
         with self._changing(self._directory):
             for name in self._fs.listdir(self._directory):
-                self._finish(name)
+                try:
+                    self._finish(name)
+                except OSError as error:  # what cannot be removed is in nobody's way
+                    pass_on_handlers(error)
+                    logger.warning("%s: %s", os.path.join(self._directory, name), error)
 
     def _finish(self, name: str) -> None:
         if name.startswith(STAGED):
@@ -247,22 +255,27 @@ class TopicRegistry:
     def _finish_deletion(self, name: str) -> None:
         """Steps 2 and 3 of a deletion, if its first one was done."""
         doomed = os.path.join(self._directory, DELETED + name)
-        if not self._fs.exists(doomed):
+        if not self._fs.is_directory(doomed):
+            if self._fs.exists(doomed):
+                self._fs.unlink(doomed)  # a link, and not what it leads to
             return
         for number in self._fs.listdir(doomed):
-            path = os.path.join(doomed, number)
-            head = None
             if number.isdigit():
-                head = Head.open(self._fs, os.path.join(path, HEAD), writable=True)
-            if head is not None:
-                lock = FileLock(self._fs, os.path.join(path, LOCK))
-                try:
-                    with lock:
-                        head.mark_deleted()
-                finally:
-                    lock.close()
-                wake(head.words, L.HEAD_END)
+                with contextlib.suppress(ForeignFileError):  # no process has that for its partition
+                    self._mark_deleted(os.path.join(doomed, number))
         self._fs.remove_tree(doomed)
+
+    def _mark_deleted(self, directory: str) -> None:
+        head = Head.open(self._fs, os.path.join(directory, HEAD), writable=True)
+        if head is None:
+            return
+        lock = FileLock(self._fs, os.path.join(directory, LOCK))
+        try:
+            with lock:
+                head.mark_deleted()
+        finally:
+            lock.close()
+        wake(head.words, L.HEAD_END)
 
     def refuse_readonly(self) -> None:
         """Raise ReadOnlyLogError when the log may only be read, ClosedError when it is closed."""

@@ -429,21 +429,21 @@ class WatchedFileSystem(FileSystem):
         super().sync_directory(path)
         self._note("fsync")
 
-    def rename(self, source: str, target: str) -> None:  # type: ignore[override]
-        self._note("rename")
-        os.rename(source, target)
+    def rename(self, source: str, target: str) -> None:
+        self._note("renameat")
+        super().rename(source, target)
 
-    def unlink(self, path: str) -> None:  # type: ignore[override]
-        os.unlink(path)
-        self._note("unlink")
+    def unlink(self, path: str) -> None:
+        super().unlink(path)
+        self._note("unlinkat")
 
-    def rmdir(self, path: str) -> None:  # type: ignore[override]
-        os.rmdir(path)
-        self._note("rmdir")
+    def rmdir(self, path: str) -> None:
+        super().rmdir(path)
+        self._note("unlinkat")
 
-    def mkdir(self, path: str) -> None:  # type: ignore[override]
-        os.mkdir(path)
-        self._note("mkdir")
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
+        super().mkdir(path, mode)
+        self._note("mkdirat")
 
 
 def in_write(n: int) -> Way:
@@ -600,10 +600,13 @@ def compare_with_seam(name: str, base: str) -> dict[str, object]:
         "fdatasync",
         "fsync",
         "rename",
+        "renameat",
+        "renameat2",
         "unlink",
         "unlinkat",
         "rmdir",
         "mkdir",
+        "mkdirat",
         "ftruncate",
         "truncate",
     }

@@ -85,4 +85,4 @@ def test_the_file_system_object_sees_every_change(scenario: str) -> None:
     """Each call that changes a file goes through the log's FileSystem: what it notes is what the kernel sees."""
     report = _drive(scenario, "seam", 1, 0)
     assert report["seam"] == report["kernel"]
-    assert "rename" in report["seam"] or "pwritev2" in report["seam"]
+    assert "renameat" in report["seam"] or "pwritev2" in report["seam"]

@@ -52,16 +52,16 @@ class FailingFileSystem(FileSystem):
         if needed > size and self._is_full is not None and self._is_full():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:  # type: ignore[override]
+    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
         """Open a file; on a full disk, none that is not there."""
-        if flags & os.O_CREAT and not os.path.exists(path):
+        if flags & os.O_CREAT and not self.exists(path):
             self._refuse_growth(0, 1)
-        return os.open(path, flags, mode)
+        return super().open(path, flags, mode)
 
-    def mkdir(self, path: str) -> None:  # type: ignore[override]
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
         """Make a directory."""
         self._refuse_growth(0, 1)
-        os.mkdir(path)
+        super().mkdir(path, mode)
 
     def pwrite(self, fd: int, data: Buffer, position: int) -> int:
         """Write, or write half and fail."""
