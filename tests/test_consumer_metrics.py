@@ -118,6 +118,45 @@ def test_lag_is_from_the_position_on(log: eventlog.EventLog) -> None:
         assert "u-1.records_lag" not in consumer.metrics()
 
 
+@pytest.mark.parametrize("way", ["poll", "poll_batches"])
+def test_the_largest_lag_is_that_of_the_window(log: eventlog.EventLog, clock: eventlog.ManualClock, way: str) -> None:
+    """As Kafka's records-lag-max it is the largest that a poll has left within two windows of 30 s, or is left now."""
+    with log.consumer("t", auto_offset_reset="earliest", max_poll_records=4, fetch_max_bytes=1) as consumer:
+        log.topic("t").partitions[0].append([b"in a batch of its own"])
+        getattr(consumer, way)()
+        left = consumer.lag()[TP]
+        assert left == {"poll": 7, "poll_batches": 1}[way]
+        consumer.seek_to_end()
+        for seconds in (0, 29, 30):
+            clock.advance(seconds)
+            consumer.poll()
+            assert consumer.metrics()["records_lag_max"] == left and consumer.lag() == {TP: 0}
+        clock.advance(1)
+        assert consumer.metrics()["records_lag_max"] == 0
+        consumer.seek(TP, 3)
+        assert consumer.metrics()["records_lag_max"] == 8
+        consumer.seek_to_end()
+        assert consumer.metrics()["records_lag_max"] == 0  # nothing was read from there
+
+
+def test_the_largest_lag_is_that_of_any_partition(log: eventlog.EventLog, clock: eventlog.ManualClock) -> None:
+    """A later, smaller one hides no earlier one of the same or the next window; a larger one counts at once."""
+    log.create_topic("u").partitions[0].append([b"x"] * 100)
+    other = eventlog.TopicPartition("u", 0)
+    with log.consumer("t", "u", auto_offset_reset="earliest") as consumer:
+        steps = ((other, 50, 0, 49), (TP, 8, 20, 49), (other, 10, 20, 89), (TP, 5, 45, 89))
+        for tp, position, seconds, expected in steps:
+            clock.advance(seconds)
+            consumer.seek_to_end()
+            consumer.seek(tp, position)
+            assert len(consumer.poll(max_records=1)) == 1
+            consumer.seek_to_end()
+            assert consumer.metrics()["records_lag_max"] == expected
+        for seconds, expected in ((14, 89), (2, 4), (45, 0)):
+            clock.advance(seconds)
+            assert consumer.metrics()["records_lag_max"] == expected
+
+
 def test_a_member_counts_commits_and_rebalances(log: eventlog.EventLog) -> None:
     """Commits that were not refused, rebalances that concerned this member, and those that it could not finish."""
     log.topic("t").add_partitions(2)

@@ -37,6 +37,7 @@ class ConsumerMetrics:
         self._longest = 0.0  # seconds between two polls
         self._window_end = _NEVER
         self._samples: deque[_Sample] = deque(maxlen=2)
+        self._lags: deque[tuple[float, int]] = deque(maxlen=2)  # when each window began, and the largest lag in it
 
     # --- counting ---
 
@@ -44,6 +45,8 @@ class ConsumerMetrics:
         """Note that a poll begins."""
         now = self._monotonic()
         self._polls += 1
+        if self._fetcher.lag_max:
+            self._note_lag()
         if now - self._last > self._longest:
             self._note_gap(now)
         self._last = now
@@ -55,6 +58,20 @@ class ConsumerMetrics:
             self._first = now
         else:
             self._longest = now - self._last
+
+    def _note_lag(self) -> None:
+        """Keep the largest lag that polls have left, as Kafka's Max over two windows. In the consumer's thread."""
+        lag, self._fetcher.lag_max = self._fetcher.lag_max, 0
+        if not self._lags or self._last - self._lags[-1][0] >= _WINDOW:
+            self._lags.append((self._last, lag))
+        else:
+            began, largest = self._lags[-1]
+            self._lags[-1] = began, max(largest, lag)
+
+    def _lag_max(self, now: float) -> int:
+        """Return the largest lag that polls have left within the last one to two windows."""
+        windows = (*self._lags, (self._last, self._fetcher.lag_max))
+        return max((lag for began, lag in windows if now - began < 2 * _WINDOW), default=0)
 
     def _begin_window(self, now: float) -> None:
         self._window_end = now + _WINDOW
@@ -70,9 +87,9 @@ class ConsumerMetrics:
             found["rebalance_total"] = self._group.rebalances
             found["failed_rebalance_total"] = self._group.failed_rebalances
         readers = {} if closed else self._fetcher.readers
-        lags = {} if closed else dict(self._lags())
+        lags = {} if closed else dict(self._present_lags())
         found["assigned_partitions"] = len(readers)
-        found["records_lag_max"] = max(lags.values(), default=0)
+        found["records_lag_max"] = 0 if closed else max([*lags.values(), self._lag_max(self._monotonic())])
         found.update((f"{topic}-{partition}.records_lag", lag) for (topic, partition), lag in lags.items())
         return found
 
@@ -95,7 +112,7 @@ class ConsumerMetrics:
             "records_consumed_rate": (records - since.records) / seconds if seconds > 0 else 0.0,
         }
 
-    def _lags(self) -> Iterator[tuple[TopicPartition, int]]:
+    def _present_lags(self) -> Iterator[tuple[TopicPartition, int]]:
         for tp, reader in self._fetcher.readers.items():  # never changed, but replaced as a whole
             try:
                 if reader.is_located:

@@ -25,6 +25,7 @@ class Fetcher:
     def __init__(self) -> None:
         self.readers: dict[TopicPartition, PartitionReader] = {}
         self.consumed = 0  # records that were returned
+        self.lag_max = 0  # the largest that a poll has left in a partition it read from; for the metrics to fetch
         self._turns: deque[PartitionReader] = deque()
         self._seen = 0
         self._signal = np.zeros(1, dtype=np.uint64)  # changes when another thread wants the sleeper to look up
@@ -73,14 +74,18 @@ class Fetcher:
     def _take_records(self, count: int, found: list[Record]) -> None:
         # Not within the try above: from Python 3.12 on, an interrupt in a loop's jump back passes by the handlers that
         # stand around it (CPython issue 130279).
-        turns, idle, before = self._turns, 0, 0
+        turns, idle, before, served = self._turns, 0, 0, []
         while idle < len(turns) and before < count:
             reader = turns[0]
             if not reader.paused:
                 reader.take(count - before, found)
             turns.rotate(-1)
-            idle = 0 if len(found) > before else idle + 1
-            before = len(found)
+            if len(found) > before:
+                before, idle = len(found), 0
+                served.append(reader)
+            else:
+                idle += 1
+        self._note_lag(served)
 
     def batches(self, max_bytes: int) -> list[RecordBatch]:
         """Return batches of up to ``max_bytes`` altogether, but at least one, from each partition in turn."""
@@ -100,7 +105,7 @@ class Fetcher:
         return found
 
     def _take_batches(self, room: int, found: list[RecordBatch]) -> None:
-        turns, idle, before = self._turns, 0, 0
+        turns, idle, before, served = self._turns, 0, 0, []
         while idle < len(turns) and room > 0:
             reader = turns[0]
             if not reader.paused:
@@ -109,8 +114,15 @@ class Fetcher:
             if len(found) > before:
                 before, idle = len(found), 0
                 room -= found[-1].size
+                served.append(reader)
             else:
                 idle += 1
+        self._note_lag(served)
+
+    def _note_lag(self, served: list[PartitionReader]) -> None:
+        for reader in served:
+            left = reader.left
+            self.lag_max = max(self.lag_max, left)
 
     def give_back(self, taken: list[tuple[str, int, int]]) -> None:
         """After an interrupt: nobody has seen these offsets, so they are read again."""
