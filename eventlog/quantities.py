@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import re
+import reprlib
+import threading
 import time
 from numbers import Real
 from typing import TypeGuard
 
 from eventlog.errors import InvalidConfigError
 
+LONGEST = threading.TIMEOUT_MAX  # seconds, some 290 years: what waits in C takes no more
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
 _BLANK = "".join(map(chr, range(0x21)))  # what Java's trim() takes away
 _MS = {"days": 24 * 3600 * 1000, "hours": 3600 * 1000, "minutes": 60 * 1000, "seconds": 1000}
@@ -36,20 +38,32 @@ def whole(number: object) -> int | None:
         return None
     try:
         return operator.index(number)  # type: ignore[arg-type]  # what has no __index__ ends below
-    except TypeError:
+    except Exception:  # its own __index__ may raise anything
         return None
+
+
+def shown(thing: object) -> str:
+    """Return a short text for a message about anything at all: its repr may be endless, or raise.
+
+    >>> shown(-1), shown(10**5000)
+    ('-1', '<an int>')
+    """
+    try:
+        return reprlib.repr(thing)
+    except Exception:
+        return f"<an {type(thing).__name__}>"
 
 
 def checked_timeout(timeout: object) -> float | None:
     """Return a timeout in seconds as a float, None for ever. Raises InvalidConfigError for what is none."""
     if timeout is None:
         return None
-    if type(timeout) is float and timeout >= 0:  # nearly always
+    if type(timeout) is float and 0 <= timeout <= LONGEST:  # nearly always
         return timeout
-    if type(timeout) is not bool and isinstance(timeout, Real) and not math.isnan(timeout):
-        return float(timeout)
+    if type(timeout) is not bool and isinstance(timeout, Real) and timeout == timeout:  # NaN does not
+        return float(min(timeout, LONGEST))  # type: ignore[arg-type]  # typeshed's Real has no order
     raise InvalidConfigError(
-        f"timeout={timeout!r} is not possible", hint="give seconds as a number, or None to wait for ever"
+        f"timeout={shown(timeout)} is not possible", hint="give seconds as a number, or None to wait for ever"
     )
 
 

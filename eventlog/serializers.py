@@ -87,18 +87,20 @@ def deserializer(setting: object, side: Side) -> Deserializer | None:
     return deserialize
 
 
-def as_bytes(data: object, side: Side) -> bytes | None:
+def as_bytes(data: object, side: Side, index: int | None = None) -> bytes | None:
     """Return what is stored for ``data`` without a serializer: bytes and None as they are, buffers copied.
 
-    A ``bytearray`` or ``memoryview`` is copied, so that a later change of it cannot reach the record. Raises
-    `SerializationError` for any other type. A hot path calls this only when ``type(data) is not bytes``.
+    A ``bytearray`` or ``memoryview`` is copied, so that a later change of it cannot reach the record; of a subclass it
+    is the bytes that it holds, whatever its methods say. ``index`` is its place in a list. Raises `SerializationError`
+    for any other type, and for a buffer that was released.
 
     >>> as_bytes(bytearray(b"abc"), "value")
     b'abc'
     """
-    if data is None:
-        return None
-    return _copied(data, f"the {side} is", f"set {side}_serializer to 'str', 'json' or a callable that returns bytes")
+    if data is None or type(data) is bytes:
+        return data
+    what = f"the {side} is" if index is None else f"{side} {index} is"
+    return _copied(data, what, f"set {side}_serializer to 'str', 'json' or a callable that returns bytes")
 
 
 class AvroSerializer:
@@ -209,7 +211,12 @@ def _resolve(setting: object, known: _Functions, name: str) -> Callable[[Any], A
 def _copied(data: object, what: str, hint: str) -> bytes:
     # Not every buffer: an array's bytes without its dtype are rarely what was meant.
     if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
+        try:
+            return memoryview(data).tobytes()
+        except Exception as error:  # a released one, or something that only says that it is bytes
+            raise SerializationError(
+                f"{what} {_type_name(data)} that cannot be read: {_summary(error)}", hint=hint
+            ) from error
     raise SerializationError(f"{what} {_type_name(data)}, not bytes", hint=hint)
 
 

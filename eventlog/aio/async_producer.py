@@ -12,10 +12,20 @@ from eventlog.aio.async_transactional import AsyncTransactional
 from eventlog.aio.producer_thread import ProducerThread
 from eventlog.config import ProducerConfig
 from eventlog.format.batch_encoder import RecordHeaders
+from eventlog.format.record_input import (
+    checked_bytes,
+    checked_column,
+    checked_header_column,
+    checked_headers,
+    checked_sequence,
+    checked_time,
+    checked_times,
+)
 from eventlog.model import RecordMetadata
-from eventlog.producer.arguments import checked_headers, header_bytes, serialized
+from eventlog.producer.arguments import header_bytes, serialized
 from eventlog.producer.delivery import ManyDelivery
 from eventlog.producer.producer import Producer
+from eventlog.quantities import checked_timeout
 from eventlog.serializers import as_bytes, serializer
 
 _OVERHEAD = 512  # bytes: what a future, a delivery and their callback take for a record that waits
@@ -100,13 +110,17 @@ class AsyncProducer(AsyncTransactional):
             raise self._thread.exhausted()
         return self._put(topic, arguments, size, is_urgent=False)
 
-    def _arguments(self, value: Any, key: Any, headers: Any, *rest: int | None) -> tuple[Any, ...]:
-        """Serialize now: a caller may change what it sends when this returns."""
+    def _arguments(
+        self, value: Any, key: Any, headers: Any, partition: int | None, timestamp_ms: Any
+    ) -> tuple[Any, ...]:
+        """Serialize and check now: a caller may change what it sends when this returns."""
         if self._serialize_value is not None:
             value = self._serialize_value(value)
         if self._serialize_key is not None:
             key = self._serialize_key(key)
-        return as_bytes(value, "value"), as_bytes(key, "key"), checked_headers(headers), *rest
+        if timestamp_ms is not None:
+            timestamp_ms = checked_time(timestamp_ms)
+        return as_bytes(value, "value"), as_bytes(key, "key"), checked_headers(headers), partition, timestamp_ms
 
     def _put(
         self, topic: str, arguments: tuple[Any, ...], size: int, *, is_urgent: bool
@@ -134,16 +148,26 @@ class AsyncProducer(AsyncTransactional):
     ) -> ManyDelivery:
         """Write n records, as `Producer.send_many` does, and return their delivery, done unless in a transaction.
 
-        The lists must not change meanwhile. Raises what kept a part from being written; other parts, in other
-        partitions, may have been written.
+        What serializers are given must not change meanwhile: they are called in the producer's thread. Raises what
+        kept a part from being written; other parts, in other partitions, may have been written.
         """
+        values = checked_sequence(values)  # and copied here and now, as far as it is bytes
+        count = len(values)
+        keys = checked_column(keys, "keys", count)
+        headers = checked_header_column(headers, count)
+        stamps: Any = None if timestamps_ms is None else checked_times(timestamps_ms, count)
+        serialize_value, serialize_key = self._serialize_value, self._serialize_key
+        if serialize_value is None:
+            values = checked_bytes(values, "value")
+        if keys is not None and serialize_key is None:
+            keys = checked_bytes(keys, "key")
 
         def send() -> ManyDelivery:
             made = self._producer.send_many(
                 topic,
-                serialized(values, self._serialize_value),
-                None if keys is None else serialized(keys, self._serialize_key),
-                headers=headers, partition=partition, timestamps_ms=timestamps_ms,
+                serialized(values, serialize_value, "value"),
+                None if keys is None else serialized(keys, serialize_key, "key"),
+                headers=headers, partition=partition, timestamps_ms=stamps,
             )  # fmt: skip
             if self.config.transactional_id is None:  # or else it is known when the transaction has ended
                 made.result()
@@ -159,6 +183,7 @@ class AsyncProducer(AsyncTransactional):
 
         What waits for a transaction waits on. Raises DeliveryTimeoutError as `Producer.flush` does.
         """
+        timeout = checked_timeout(timeout)
         sent = self._thread.unsettled()
         await self._thread.put(lambda: self._producer.flush(timeout))
         pending = [item.future for item in sent if not item.is_taken and not item.future.done()]
@@ -170,7 +195,7 @@ class AsyncProducer(AsyncTransactional):
 
         Raises DeliveryTimeoutError when ``timeout`` seconds were not enough.
         """
-        await self._thread.aclose(timeout)
+        await self._thread.aclose(checked_timeout(timeout))
 
     async def __aenter__(self) -> AsyncProducer:
         return self

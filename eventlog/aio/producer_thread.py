@@ -110,7 +110,7 @@ class ProducerThread:
             if item.future.done():
                 continue
             if error is not None:
-                item.future.set_exception(error)
+                item.future.set_exception(_for_future(error))
             else:
                 item.future.set_result(result)
         self._admit()
@@ -183,8 +183,15 @@ class ProducerThread:
             for _ in range(len(self._items)):
                 self._make(self._items.popleft(), urgent)
             for delivery in urgent:
-                if isinstance(delivery.home, RecordBuffer):  # what has to be tried again keeps nobody else waiting
-                    delivery.home.drain(wanted=delivery, patient=False)
+                self._write(delivery)
+
+    def _write(self, delivery: Delivery) -> None:
+        """Write one record now; if that fails, the producer's background thread does."""
+        try:
+            if isinstance(delivery.home, RecordBuffer):  # what has to be tried again keeps nobody else waiting
+                delivery.home.drain(wanted=delivery, patient=False)
+        except BaseException:  # also what ends other threads: somebody waits for each of the calls to come
+            logger.exception("writing a record failed")
 
     def _make(self, item: Item, urgent: list[Delivery]) -> None:
         if item.future.cancelled():
@@ -268,12 +275,12 @@ class ProducerThread:
         failure, self._failure = self._failure, None
         for item in self._unsettled:
             if not item.future.done():
-                item.future.set_exception(failure or _closed())
+                item.future.set_exception(_for_future(failure or _closed()))
         self._unsettled.clear()
         if self._closing is None or self._closing.done():
             return
         if failure is not None:
-            self._closing.set_exception(failure)
+            self._closing.set_exception(_for_future(failure))
         else:
             self._closing.set_result(None)
 
@@ -302,6 +309,15 @@ class ProducerThread:
 def _taken(part: PendingPart, delivery: Delivery) -> RecordMetadata:
     """Return what is known of a record before its transaction is committed: not its offset."""
     return RecordMetadata(part.partition.topic, part.partition.number, -1, delivery.sent_ms(), False)
+
+
+def _for_future(error: BaseException) -> BaseException:
+    """Return an error that a future takes: StopIteration, as of a partitioner, ends a generator there (PEP 479)."""
+    if not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError("a call raised StopIteration")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _closed() -> ClosedError:

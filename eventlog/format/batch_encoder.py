@@ -15,10 +15,12 @@ import crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from eventlog.errors import InvalidRecordError, SerializationError
+from eventlog.errors import InvalidRecordError
 from eventlog.format import layouts as L
 from eventlog.format.compression import compress
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
+from eventlog.format.record_input import checked_bytes, checked_header_column
+from eventlog.serializers import Side
 
 Column = Sequence[bytes | None]
 RecordHeaders = Sequence[tuple[str, bytes | None]]
@@ -138,8 +140,7 @@ def encode(
 ) -> EncodedBatch:
     """Encode n records, at least one. ``timestamps_ms`` holds n values, or is a single one that is true for all.
 
-    Raises SerializationError, with the index, for a key or value that is not bytes-like, and InvalidRecordError
-    for headers that are not ``(str, bytes or None)`` pairs or a batch over 2 GiB.
+    The columns are as `record_input` leaves them. Raises InvalidRecordError for a batch over 2 GiB.
     """
     count = len(values)
     body = _Body()
@@ -151,7 +152,11 @@ def encode(
         body.add_bytes(keys, "key", L.COLUMN_KEYS, L.COLUMN_KEY_VALIDITY)
     body.add_bytes(values, "value", L.COLUMN_VALUES, L.COLUMN_VALUE_VALIDITY)
     if headers is not None:
-        body.add_headers(headers)
+        try:
+            body.add_headers(headers)
+        except (AttributeError, TypeError, ValueError):
+            checked_header_column(headers, count)  # who did not check them is told what is wrong
+            raise
     if codec:
         body.compress(codec)
     size = L.HEADER_BYTES + body.size
@@ -182,13 +187,13 @@ class _Body:
             self.columns |= L.COLUMN_TIMESTAMPS
         return first, largest
 
-    def add_bytes(self, column: Column, name: str, present: int, validity: int) -> None:
+    def add_bytes(self, column: Column, name: Side, present: int, validity: int) -> None:
         """Add a column of bytes or None: validity bitmap if any is None, n + 1 offsets, the bytes."""
         whole: Sequence[Any] = column
         try:
             data = b"".join(whole)
         except TypeError:  # a None, or something that is not bytes at all
-            checked = _checked(column, name)
+            checked = checked_bytes(column, name)
             valid = np.fromiter((item is not None for item in checked), dtype=np.bool_, count=len(checked))
             if not valid.any():
                 return
@@ -265,36 +270,11 @@ def _running(lengths: NDArray[Any]) -> NDArray[np.int32]:
     return offsets
 
 
-def _checked(column: Column, name: str) -> list[bytes | None]:
-    """Return the column as bytes and None, or say which item is neither."""
-    checked: list[bytes | None] = []
-    for index, item in enumerate(column):
-        if item is not None and not isinstance(item, bytes | bytearray | memoryview):
-            raise SerializationError(
-                f"{name} {index} is {type(item).__name__}, not bytes",
-                hint=f"encode it, or give the producer a {name}_serializer",
-            )
-        checked.append(None if item is None else bytes(item))
-    return checked
-
-
 def _split_headers(headers: HeaderColumn) -> tuple[list[bytes], list[bytes | None]]:
     names: list[bytes] = []
     values: list[bytes | None] = []
-    for index, pairs in enumerate(headers):
-        for pair in pairs or ():
-            name, value = checked_header(pair, index)
+    for pairs in headers:
+        for name, value in pairs or ():
             names.append(name.encode())
-            values.append(None if value is None else bytes(value))
+            values.append(value)
     return names, values
-
-
-def checked_header(pair: object, index: int) -> tuple[str, bytes | None]:
-    """Return the pair if it is a header. Raises InvalidRecordError, with the record's index, if it is none."""
-    match pair:
-        case (str() as name, (None | bytes() | bytearray() | memoryview()) as value):
-            return name, None if value is None else bytes(value)
-    raise InvalidRecordError(
-        f"header {pair!r} of record {index} is not a (str, bytes or None) pair",
-        hint='give headers as [("name", b"value"), ...]',
-    )

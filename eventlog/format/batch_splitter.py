@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventlog.errors import InvalidRecordError, RecordTooLargeError
-from eventlog.files.signal_handlers import pass_on_handlers
+from eventlog.errors import RecordTooLargeError
 from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
-from eventlog.quantities import whole
+from eventlog.format.record_input import checked_column, checked_times
 
 
 def encode_batches(
@@ -30,16 +28,10 @@ def encode_batches(
     Raises InvalidRecordError when the columns differ in length, SerializationError for a key or value that is not
     bytes, and RecordTooLargeError when a single record needs more than ``max_bytes``.
     """
-    stamps = _timestamps(timestamps_ms, len(values))
-    for name, column in (("keys", keys), ("headers", headers)):
-        if column is not None and not hasattr(column, "__len__"):
-            raise InvalidRecordError(
-                f"{name} are a {type(column).__name__}, not a list", hint="give a list, one item a value"
-            )
-        if column is not None and len(column) != len(values):
-            raise InvalidRecordError(
-                f"{len(values)} values but {len(column)} {name}", hint="columns of one call have one length"
-            )
+    count = len(values)
+    stamps = checked_times(timestamps_ms, count)
+    keys = checked_column(keys, "keys", count)
+    headers = checked_column(headers, "headers", count)
     return _encode(values, stamps, keys, headers, codec, max_bytes, 0, stamp)
 
 
@@ -77,38 +69,3 @@ def _encode(
             stamp if stamp is NO_STAMP else stamp.after(low),
         )
     return batches
-
-
-def _timestamps(timestamps_ms: TimestampColumn | int, count: int) -> NDArray[np.int64] | int:
-    if type(timestamps_ms) is int and 0 <= timestamps_ms < 2**63:
-        return timestamps_ms
-    one = whole(timestamps_ms)
-    if one is not None and 0 <= one < 2**63:
-        return one
-    try:
-        stamps = np.asarray(timestamps_ms)
-        if stamps.dtype.kind not in "iu":
-            raise TypeError(f"{stamps.dtype} timestamps")
-        stamps = stamps.astype(np.int64)
-    except (TypeError, ValueError, OverflowError) as error:
-        pass_on_handlers(error)
-        raise InvalidRecordError(
-            f"timestamps are whole milliseconds: {error}", hint="int(time.time() * 1000)"
-        ) from error
-    if stamps.shape != (count,):
-        raise InvalidRecordError(f"{count} values but {stamps.size} timestamps", hint="give one for all, or one each")
-    if (stamps < 0).any():
-        raise InvalidRecordError(f"timestamp {stamps.min()} is negative", hint="milliseconds since the Unix epoch")
-    return stamps
-
-
-def checked_sequence(values: object) -> Sequence[bytes | None]:
-    """Return ``values`` if it is a non-empty list or tuple. Raises InvalidRecordError for anything else."""
-    if not isinstance(values, list | tuple):
-        raise InvalidRecordError(
-            f"values are a {type(values).__name__}, not a list",
-            hint="give a list, also for one record: [value]",
-        )
-    if not values:
-        raise InvalidRecordError("no values", hint="give at least one record")
-    return values

@@ -7,6 +7,7 @@ says where, and writes nothing. Nothing newer is written before it.
 from __future__ import annotations
 
 import errno
+import itertools
 import time
 from collections.abc import Callable, Sequence
 
@@ -30,6 +31,14 @@ class RetryPolicy:
     backoff: float  # seconds
     delivery_timeout: float  # seconds, from the send
     now: Callable[[], float]
+
+    def is_over(self, sent: float) -> bool:
+        """Tell whether a record that was sent then is not to be waited for any longer."""
+        return self.now() - sent > self.delivery_timeout
+
+    def overdue(self, records: list[Delivery]) -> list[Delivery]:
+        """Return the first of these records, as far as they are not to be waited for any longer."""
+        return list(itertools.takewhile(lambda record: self.is_over(record.stamp), records))
 
 
 class Attempt:
@@ -101,4 +110,7 @@ def may_succeed_later(error: EventLogError) -> bool:
     """
     if isinstance(error, LogFullError):
         return True
-    return isinstance(error, StorageError) and getattr(error.__cause__, "errno", None) in _PASSING
+    cause = error.__cause__
+    return isinstance(error, StorageError) and (
+        isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _PASSING
+    )

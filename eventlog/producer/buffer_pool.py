@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,12 +11,14 @@ from eventlog.errors import BufferExhaustedError
 from eventlog.files.mutex import Mutex
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.producer.attempt import RetryPolicy
+from eventlog.producer.delivery_errors import not_in_time
 from eventlog.producer.producer_id import new_producer_id
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
 
 _SHORTEST_PAUSE = 0.001  # seconds, where another process holds a partition
+logger = logging.getLogger("eventlog")
 SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
 
 
@@ -96,13 +99,14 @@ class BufferPool:
         """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
         due: float | None = None
         for buffer in self.all():
-            records = buffer.records
-            if not records:
+            oldest = buffer.records[:1]
+            if not oldest:
+                buffer.tell()
                 continue
-            left = records[0].stamp + seconds - now()
-            is_full = buffer.is_slow and len(records) >= buffer.full
+            left = oldest[0].stamp + seconds - now()
+            is_full = buffer.is_slow and len(buffer.records) >= buffer.full
             if left <= 0 or left > seconds or is_full or buffer.error is not None:
-                if buffer.drain(patient=False) if buffer.is_slow else buffer.try_drain():
+                if _try_drain(buffer):
                     continue
                 left = buffer.seconds_until_retry(max(seconds, _SHORTEST_PAUSE))
             due = left if due is None else min(due, left)
@@ -117,7 +121,7 @@ class BufferPool:
         ]  # fmt: skip
         for buffer in left:  # what has to be tried again keeps nobody else waiting
             if not buffer.drain(deadline):
-                raise buffer.timeout_error("records were not written", timeout)
+                raise not_in_time(buffer.partition, "records were not written", timeout, buffer.error)
 
     def forget(self) -> None:
         """The producer ends: partitions need not remember it."""
@@ -132,3 +136,11 @@ class BufferPool:
             self._producer_id = new_producer_id()
         for buffer in self.all():
             buffer.after_fork(self._producer_id)
+
+
+def _try_drain(buffer: RecordBuffer) -> bool:
+    try:
+        return buffer.try_drain()  # waits for a device, and for no one else
+    except Exception:  # what one partition is in for keeps no other waiting
+        logger.exception("writing records for %s-%d failed", buffer.partition.topic, buffer.partition.number)
+        return False

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventlog.errors import EventLogError
+from eventlog.errors import EventLogError, InvalidConfigError
 from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.model import RecordMetadata
+from eventlog.quantities import checked_timeout, shown
 
 if TYPE_CHECKING:
     from eventlog.producer.record_buffer import RecordBuffer
@@ -57,8 +59,10 @@ class Delivery:
         """Return the record's metadata; writes the record now if it still waits for its batch to fill.
 
         ``timeout`` is in seconds. Raises DeliveryTimeoutError when it is over, or the error that kept this record
-        from being written.
+        from being written; InvalidConfigError for a timeout that is none.
         """
+        if timeout is not None:
+            timeout = checked_timeout(timeout)
         home = self.home
         if not isinstance(home, Outcome):
             home.settle(self, timeout)
@@ -99,8 +103,10 @@ class Delivery:
         """Call ``callback(metadata, error)`` once the outcome is known, one of the two being None.
 
         It runs in the thread that wrote the batch, or here and now if the outcome is known. What it raises is
-        logged, and harms nothing.
+        logged, and harms nothing. Raises InvalidConfigError for what cannot be called.
         """
+        if not callable(callback):
+            raise InvalidConfigError(f"callback={shown(callback)} is not callable", hint="give a function")
         home = self.home
         if isinstance(home, Outcome) or not home.add_callback(self, callback):
             run_callback(self, callback)
@@ -187,8 +193,8 @@ class Part(NamedTuple):
 
 def unacknowledged(delivery: FullDelivery, number: int, topic: str) -> Delivery:
     """Return a delivery that is done although nobody waits for the outcome (acks=0): the offset is -1, as in Kafka."""
-    done = Delivery()
-    done.stamp, done.index, done.home = delivery.stamp, 0, Outcome(topic, number)
+    done = FullDelivery()
+    done.timestamp_ms, done.index, done.home = delivery.timestamp_ms, 0, Outcome(topic, number)
     return done
 
 
@@ -199,6 +205,8 @@ def run_callback(delivery: Delivery, callback: Callback) -> None:
     assert isinstance(outcome, Outcome)
     try:
         callback(None if outcome.error else delivery.result(), outcome.error)
-    except Exception as error:
+    except BaseException as error:
         pass_on_handlers(error)
+        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+            raise  # an interrupt, which comes to the main thread only
         logger.exception("a delivery callback raised")

@@ -75,7 +75,7 @@ class LingerThread:
             if self._left is not None:
                 self._left.drain(_LAST_WAIT, last=True)
                 self._left.forget()
-        except Exception:
+        except BaseException:
             logger.exception("writing the records of a producer that was dropped failed")
         finally:
             _finishing.discard(self)
@@ -91,7 +91,7 @@ class LingerThread:
                 break
             try:
                 due = producer.drain_lingering()
-            except Exception:
+            except BaseException:  # also what ends other threads: the records that come later are to be written
                 logger.exception("writing lingering records failed")
                 due = _IDLE_WAIT
             empty_rounds = 0 if due is not None else empty_rounds + 1

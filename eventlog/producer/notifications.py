@@ -40,6 +40,11 @@ class Notifications:
         """Log a warning: nobody may ever ask for the deliveries that it is about."""
         self._messages.append(message)
 
+    @property
+    def is_done(self) -> bool:
+        """Tell whether there is nothing to tell."""
+        return not self._settled and not self._messages
+
     @calls_out
     def run(self) -> None:
         """Tell everything that there is to tell."""
@@ -56,11 +61,22 @@ class Notifications:
                 records = self._settled.popleft()
             except IndexError:
                 return
-            for record in records:
-                with self._lock:
-                    callbacks = self._callbacks.pop(record, ())
-                for callback in callbacks:
-                    run_callback(record, callback)
+            try:
+                for record in records:
+                    self._tell(record)
+            except BaseException:  # an interrupt: whoever comes next tells the rest
+                self._settled.appendleft(records)
+                raise
+
+    def _tell(self, record: Delivery) -> None:
+        while True:
+            with self._lock:
+                callbacks = self._callbacks.get(record)
+                if not callbacks:
+                    self._callbacks.pop(record, None)
+                    return
+                callback = callbacks.pop(0)
+            run_callback(record, callback)
 
     def after_fork(self) -> None:
         """In a forked child: whoever is to be told is the parent's."""

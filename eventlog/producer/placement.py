@@ -17,7 +17,7 @@ from eventlog.partitioners import (
     partition_for_key,
     partitions_for_keys,
 )
-from eventlog.quantities import whole
+from eventlog.quantities import shown, whole
 from eventlog.topics.topic import Topic
 
 _MOST_UINT16 = 2**16 - 1
@@ -109,8 +109,8 @@ def _checked(number: object, topic: str, count: int) -> int:
     if place is not None and 0 <= place < count:
         return place
     raise UnknownPartitionError(
-        f"{topic} has no partition {number!r}",
+        f"{topic} has no partition {shown(number)}",
         topic=topic,
-        partition=number,
+        partition=number if place is None else place,
         hint=f"it has {count}, numbered from 0",
     )

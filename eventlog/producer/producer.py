@@ -18,22 +18,23 @@ from typing import Any
 from eventlog.clock import Clock
 from eventlog.config import ProducerConfig
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
-from eventlog.errors import ClosedError, EventLogError, RecordTooLargeError
+from eventlog.errors import ClosedError, EventLogError
 from eventlog.files.deferred import ClosesLater
 from eventlog.files.mutex import Mutex, calls_out
 from eventlog.files.signal_handlers import suppress, unless_reentrant
 from eventlog.format.batch_encoder import RecordHeaders
-from eventlog.format.batch_splitter import checked_sequence
 from eventlog.format.compression import codec_id, compress
-from eventlog.producer.arguments import (
-    check_lengths,
+from eventlog.format.record_input import (
+    LATEST_MS,
+    checked_column,
+    checked_header_column,
     checked_headers,
+    checked_sequence,
     checked_time,
-    chosen,
-    header_bytes,
-    plain_times,
-    serialized,
+    checked_times,
+    clock_ms,
 )
+from eventlog.producer.arguments import check_size, chosen, serialized
 from eventlog.producer.buffer_pool import SMALL, BufferPool
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Part, unacknowledged
 from eventlog.producer.linger_thread import LingerThread
@@ -42,12 +43,12 @@ from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.record_columns import record_bytes
 from eventlog.producer.transaction_manager import TransactionManager
 from eventlog.producer.transactional import Transactional
+from eventlog.quantities import checked_timeout
 from eventlog.serializers import as_bytes, serializer
 from eventlog.topics.registry import TopicRegistry
-from eventlog.topics.topic import Topic
 
 _CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
-_OVERHEAD = 160  # bytes, rounded up: what a batch of one record needs beside key, value and headers
+_LAST_SECOND = LATEST_MS // 1000  # that a record can be stamped with
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
@@ -141,8 +142,10 @@ class Producer(Transactional):
         ):
             delivery = Delivery()
             delivery.value = value
-            delivery.stamp = self._now()
+            delivery.stamp = stamp = self._now()
             delivery.home = buffer
+            if not 0 <= stamp < _LAST_SECOND:
+                clock_ms(stamp)  # which says what is wrong with the clock
             records = buffer.records
             records.append(delivery)
             if len(records) >= buffer.limit:
@@ -161,13 +164,14 @@ class Producer(Transactional):
         delivery.value = as_bytes(value if self._serialize_value is None else self._serialize_value(value), "value")
         delivery.headers = checked_headers(headers)
         delivery.stamp = self._now()
-        delivery.timestamp_ms = int(delivery.stamp * 1000) if timestamp_ms is None else checked_time(timestamp_ms)
-        self._check_size(topic, delivery)
+        now_ms = clock_ms(delivery.stamp)
+        delivery.timestamp_ms = now_ms if timestamp_ms is None else checked_time(timestamp_ms)
+        check_size(topic, delivery, self._codec)
         number = self._placement.choose(topic, delivery.key, delivery.value, partition)
         if self._transactions is not None:
             self._transactions.send(topic.partitions[number], delivery)
             if delivery.key is None:
-                self._placement.sent(name, record_bytes(delivery))
+                self._placement.sent(topic.name, record_bytes(delivery))
             return delivery
         buffer = self._pool.get(topic, number)
         delivery.home = buffer
@@ -176,7 +180,7 @@ class Producer(Transactional):
         buffer.records.append(delivery)
         self._after_slow_send(buffer, keyless=delivery.key is None and partition is None)
         if self.config.acks == 0:
-            return unacknowledged(delivery, number, name)
+            return unacknowledged(delivery, number, topic.name)
         return delivery
 
     def _after_slow_send(self, buffer: RecordBuffer, *, keyless: bool) -> None:
@@ -239,23 +243,6 @@ class Producer(Transactional):
             if number != buffer.partition.number:
                 self._fast[name] = self._pool.get(topic, number)
 
-    # --- backpressure ---
-
-    def _check_size(self, topic: Topic, delivery: FullDelivery) -> None:
-        size = record_bytes(delivery)
-        limit = topic.config.max_message_bytes
-        if size + _OVERHEAD + header_bytes(delivery.headers) <= limit:
-            return
-        try:
-            topic.partitions[0].encode(
-                [delivery.value], [delivery.key], delivery.timestamp_ms, [delivery.headers], self._codec
-            )
-        except RecordTooLargeError as error:
-            raise RecordTooLargeError(
-                f"the record has {size} bytes of key and value, and max_message_bytes is {limit}", topic=topic.name,
-                hint="raise the topic's max_message_bytes, compress, or split the record",
-            ) from error  # fmt: skip
-
     # --- whole lists ---
 
     @calls_out
@@ -278,16 +265,18 @@ class Producer(Transactional):
         """
         self._check_open()
         found = self._registry.to_write(topic)
-        values = serialized(checked_sequence(values), self._serialize_value)
-        stamps = plain_times(timestamps_ms, int(self._now() * 1000))
-        check_lengths(topic, len(values), keys=keys, headers=headers, timestamps=stamps)
+        values = checked_sequence(values)
+        keys = checked_column(keys, "keys", len(values))
+        headers = checked_header_column(headers, len(values))
+        stamps = clock_ms(self._now()) if timestamps_ms is None else checked_times(timestamps_ms, len(values))
+        values = serialized(values, self._serialize_value, "value")
         if keys is not None:
-            keys = serialized(keys, self._serialize_key, of_bytes="key")
+            keys = serialized(keys, self._serialize_key, "key")
         split = self._placement.split(found, values, keys, partition)
         if self._transactions is not None:
             waiting, size = self._transactions.send_many(found, split, values, keys, stamps, headers)
             if keys is None:
-                self._placement.sent(topic, size)
+                self._placement.sent(found.name, size)
             return waiting
         encoded = {
             number: found.partitions[number].encode(
@@ -305,7 +294,7 @@ class Producer(Transactional):
             outcome = self._pool.get(found, number).write_behind(encoded[number])
             parts.append(Part(outcome, places, chosen(stamps, places, len(values))))
             if keys is None:
-                self._placement.sent(topic, sum(batch.size for batch in encoded[number]))
+                self._placement.sent(found.name, sum(batch.size for batch in encoded[number]))
         last = next(part for part in parts if part.indices[-1] == len(values) - 1)
         return ManyDelivery(parts, last)
 
@@ -325,13 +314,14 @@ class Producer(Transactional):
         ``timeout`` is in seconds. Raises DeliveryTimeoutError when another process kept a partition locked for so
         long; the records wait on.
         """
-        self._pool.drain(timeout, last=False)
+        self._pool.drain(checked_timeout(timeout), last=False)
 
     def close(self, timeout: float | None = None) -> None:
         """Write everything that waits, and end. Harmless when closed already, and goes on after an interrupt.
 
         In a signal handler that has interrupted another call, a thread does so as soon as that call is over.
         """
+        timeout = checked_timeout(timeout)
         self._closed = True
         self._fast.clear()
         self._later.close(partial(self._close, timeout), timeout=timeout)

@@ -5,8 +5,7 @@ another one. Whoever drains it, under the buffer's lock, reads a prefix, writes 
 its outcome, and only then deletes that prefix: an interrupt before the note leaves the records to be written, one after
 it leaves them to be settled, and a record that was appended meanwhile stays behind them.
 
-What is being written is an `Attempt`. One that has failed and may succeed later stays in flight, and is tried again
-before anything else is written: by the background thread, and by whoever waits.
+What has failed and may succeed later (`InFlight`) is tried again by the background thread, and by whoever waits.
 
 The lock is taken by ``with`` alone: an interrupt can come between ``acquire()`` and the ``try`` that would release it.
 """
@@ -14,38 +13,28 @@ The lock is taken by ``with`` alone: an interrupt can come between ``acquire()``
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from eventlog.config import ProducerConfig
-from eventlog.errors import ClosedError, DeliveryTimeoutError, EventLogError, ReentrantCallError
+from eventlog.errors import ClosedError, EventLogError
 from eventlog.files.mutex import Mutex
-from eventlog.files.signal_handlers import is_from_handler, pass_on_handlers
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
-from eventlog.producer.attempt import Attempt, RetryPolicy, may_succeed_later
-from eventlog.producer.delivery import Callback, Delivery, FullDelivery, Outcome
-from eventlog.producer.notifications import Notifications
-from eventlog.producer.record_columns import encode_records, record_bytes
+from eventlog.producer.attempt import Attempt, RetryPolicy
+from eventlog.producer.delivery import Callback, Delivery, Outcome
+from eventlog.producer.delivery_errors import not_in_time
+from eventlog.producer.in_flight import InFlight
+from eventlog.producer.record_columns import encode_or_refuse, record_bytes
 from eventlog.topics.partition import Partition
-
-if TYPE_CHECKING:
-    from eventlog.model import AppendResult
 
 _RETRY_PAUSE = 0.0005  # between looks at a partition whose lock another process holds
 _FIRST_LIMIT = 64  # records, until the first batch has told their size
 
 
-class RecordBuffer:
+class RecordBuffer(InFlight):
     """The unsent records of one partition."""
 
-    # fmt: off
-    __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_batch_size", "_codec", "_durability", "_full_settled", "_in_flight", "_lock", "_most",
-        "_policy", "_stamp", "_stamps_appends", "_told", "_unsettled", "full", "full_sent", "is_slow", "last", "limit",
-        "on_drained", "partition", "records",
-    )
-    # fmt: on
+    __slots__ = ("__weakref__", "_batch_size", "_codec", "_lock", "_most", "full", "is_slow", "last", "limit")
 
     def __init__(
         self,
@@ -57,26 +46,15 @@ class RecordBuffer:
         stamp: ProducerStamp | None,
     ) -> None:
         """``stamp`` is that of the first batch; None for a producer that is not idempotent."""
-        self.partition = partition
-        self.records: list[Delivery] = []
+        super().__init__(partition, config, policy, stamp)
         self.full = min(_FIRST_LIMIT, most) if config.batch_size else 1  # records that make a batch
         self.limit = self.full  # when to try to write: later, where it could not be done at once
         self.last = False  # the producer was closed: whatever still slips in is written at once
         self.is_slow = (config.durability or partition.config.durability) == "disk"  # an append waits for the device
-        self.full_sent = 0  # records with a key, headers or an own timestamp: counted before they are appended ...
-        self._full_settled = 0  # ... and when they are settled; equal means that all that wait are plain values
         self._batch_size = config.batch_size
         self._most = most  # records that `limit` may reach: that values are small now says nothing about the next
         self._codec = codec
-        self._durability = config.durability
-        self._policy = policy
-        self._stamps_appends = partition.config.message_timestamp_type == "LogAppendTime"
         self._lock = Mutex()
-        self._stamp = stamp  # of what is written next, behind what is in flight
-        self._in_flight: Attempt | None = None  # of the first records, or of a list that somebody sends as a whole
-        self._unsettled: tuple[Attempt, AppendResult | EventLogError] | None = None
-        self._told = Notifications()
-        self.on_drained: Callable[[RecordBuffer, int], None] = lambda buffer, size: None
 
     # --- draining ---
 
@@ -84,20 +62,15 @@ class RecordBuffer:
         """Write what waits unless someone else is writing, here or in another process; tell if it was written."""
         if self._lock.locked():
             return False
-        with self._lock:
-            if self._is_busy():
-                return False
-            self._drain()
-            done = self._in_flight is None
-        self._told.run()
-        return done
-
-    def _is_busy(self) -> bool:
         try:
-            return self.partition.log.writer.is_busy()
-        except (EventLogError, OSError) as error:
-            pass_on_handlers(error)
-            return False  # the append will tell what is wrong, to those whom it concerns
+            with self._lock:
+                if self._is_busy():
+                    self._expire()
+                    return not self.records
+                self._drain()
+                return self._in_flight is None
+        finally:
+            self._told.run()
 
     def drain(
         self,
@@ -115,23 +88,20 @@ class RecordBuffer:
         not wait for what failed to be tried again.
         """
         self.refuse_reentry()
-        if wanted is None:
-            newest = self.records[-1:]  # what is sent from here on need not be waited for
-            wanted_now = newest[0] if newest else None
-        else:
-            wanted_now = wanted
+        # What is sent from here on need not be waited for.
+        wanted_now = wanted or next(iter(self.records[-1:]), None)
         while True:
-            while deadline is not None and (self._lock.locked() or self._is_busy()):
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(_RETRY_PAUSE)
-            with self._lock:
-                if last:
-                    last = self._begin_last()
-                if wanted is None or wanted.home is self:
-                    self._drain()
-                pause = self._seconds_until_retry()
-            self._told.run()
+            if deadline is not None and not self._wait_for_turn(deadline, wanted_now):
+                return wanted_now is not None and wanted_now.home is not self
+            try:
+                with self._lock:
+                    if last:
+                        last = self._begin_last()
+                    if wanted is None or wanted.home is self:
+                        self._drain()
+                    pause = self._seconds_until_retry()
+            finally:
+                self._told.run()
             if pause is None or wanted_now is None or wanted_now.home is not self:
                 return True
             if not patient:
@@ -146,27 +116,20 @@ class RecordBuffer:
         self._lock.refuse_reentry()
         self.partition.refuse_reentry()
 
+    def _wait_for_turn(self, deadline: float, wanted: Delivery | None) -> bool:
+        """Wait while someone else writes, here or elsewhere; False when the time is over, or ``wanted`` is known."""
+        while self._lock.locked() or self._is_busy():
+            if time.monotonic() >= deadline or (wanted is not None and wanted.home is not self):
+                return False
+            time.sleep(_RETRY_PAUSE)
+        return True
+
     def _begin_last(self) -> bool:
         """The producer ends: what failed is tried once more at once, since there may be no later. Returns False."""
         if self._in_flight is not None:
             self._in_flight.retry_at = 0.0
         self.last, self.full, self.limit = True, 0, 0
         return False
-
-    def _seconds_until_retry(self) -> float | None:
-        attempt = self._in_flight
-        return None if attempt is None else max(_RETRY_PAUSE, attempt.retry_at - time.monotonic())
-
-    def seconds_until_retry(self, otherwise: float) -> float:
-        """Return when what failed is to be tried again; ``otherwise`` if nothing has."""
-        pause = self._seconds_until_retry()
-        return otherwise if pause is None else pause
-
-    @property
-    def error(self) -> EventLogError | None:
-        """Why what waits could not be written yet, if it was tried."""
-        attempt = self._in_flight
-        return None if attempt is None else attempt.error
 
     def guess_stamp(self) -> ProducerStamp:
         """Return the stamp that batches will probably get which are written behind what waits."""
@@ -183,12 +146,14 @@ class RecordBuffer:
 
     def _write_until_known(self, attempt: Attempt) -> Outcome:
         while attempt.outcome is None:
-            with self._lock:
-                self._drain()
-                if self._in_flight is None and attempt.outcome is None:
-                    self._begin(attempt)
-                pause = self._seconds_until_retry()
-            self._told.run()
+            try:
+                with self._lock:
+                    self._drain()
+                    if self._in_flight is None and attempt.outcome is None:
+                        self._begin(attempt)
+                    pause = self._seconds_until_retry()
+            finally:
+                self._told.run()
             if pause is not None and attempt.outcome is None:
                 time.sleep(pause)
         return attempt.outcome
@@ -208,31 +173,25 @@ class RecordBuffer:
         if self._in_flight is not None and not self._try(self._in_flight):
             return
         records = self.records[:]
-        if not records:
-            return
-        plain = self.full_sent == self._full_settled
+        if records:
+            self._write_waiting(records, plain=self.full_sent == self._full_settled)
+
+    def _write_waiting(self, records: list[Delivery], *, plain: bool) -> bool:
+        """Write these records; False when that is to be tried again.
+
+        One that cannot be encoded, whatever the reason, fails alone and in its turn: the others are found by halves.
+        """
         try:
-            batches = self._encode(records, plain)
+            batches = encode_or_refuse(self.partition, records, self._codec, plain=plain, stamp=self._stamp or NO_STAMP)
         except EventLogError as error:
             pass_on_handlers(error)
-            self._drain_one_by_one(records)
-        else:
-            self._write(records, batches)
-
-    def _encode(self, records: list[Delivery], plain: bool) -> list[EncodedBatch]:
-        return encode_records(self.partition, records, self._codec, plain=plain, stamp=self._stamp or NO_STAMP)
-
-    def _drain_one_by_one(self, records: list[Delivery]) -> None:
-        """One record cannot be encoded, as when it is too large even alone: it fails, and the others are written."""
-        for record in records:
-            try:
-                batches = self._encode([record], plain=type(record) is Delivery)
-            except EventLogError as error:
-                pass_on_handlers(error)
-                self._fail(Attempt([record], [], None, record.stamp), error)
-            else:
-                if not self._write([record], batches):
-                    return
+            if len(records) == 1:
+                self._fail(Attempt(records, [], None, records[0].stamp), error)
+                return True
+            middle = len(records) // 2
+            halves = records[:middle], records[middle:]
+            return all(self._write_waiting(half, plain=False) for half in halves)
+        return self._write(records, batches)
 
     def _write(self, records: list[Delivery], batches: list[EncodedBatch]) -> bool:
         if not self._try(Attempt(records, batches, self._stamp, records[0].stamp)):
@@ -253,99 +212,12 @@ class RecordBuffer:
             attempt.batches, attempt.stamp = stamped, self._stamp
         self._try(attempt)
 
-    # --- attempts ---
-
-    def _try(self, attempt: Attempt) -> bool:
-        """Append what is or will be in flight; False when that is to be tried again. The caller holds the lock.
-
-        An error that is final becomes the outcome of these records. After an interrupt they stay in flight.
-        """
-        if attempt.retry_at and time.monotonic() < attempt.retry_at:
-            return False
-        self._in_flight = attempt
-        try:
-            self._unsettled = (
-                attempt,
-                self.partition.log.writer.append(attempt.batches, self._durability, attempt.stamp, is_own=True),
-            )
-        except EventLogError as error:
-            if isinstance(error, ReentrantCallError) or is_from_handler(error):
-                self._keep_in_flight(attempt, error)
-                raise
-            if self._is_postponed(attempt, error):
-                return False
-            self._fail(attempt, error)
-            return True
-        except BaseException as interrupt:
-            self._keep_in_flight(attempt, interrupt)
-            raise
-        self._settle()
-        return True
-
-    def _keep_in_flight(self, attempt: Attempt, interrupt: BaseException) -> None:
-        """Whoever comes next tries it again, or settles it if it was written."""
-        written: AppendResult | None = getattr(interrupt, "append_result", None)
-        if written is not None:
-            self._unsettled = attempt, written
-
-    def _is_postponed(self, attempt: Attempt, error: EventLogError) -> bool:
-        if not may_succeed_later(error) or self.partition.is_poisoned:
-            return False
-        if attempt.stamp is None and getattr(error, "append_result", None) is not None:
-            return False  # the records are there, and without a stamp they would be written again
-        if not attempt.postpone(error, self._policy):
-            return False
-        if attempt.is_first_failure:
-            self.on_drained(self, 0)
-            self._told.warn(
-                "%d records for %s-%d were not written yet, and will be tried again for %.3g s: %s",
-                attempt.count, self.partition.topic, self.partition.number, attempt.seconds_left(), error,
-            )  # fmt: skip
-        return True
-
-    # --- outcomes ---
-
-    def _outcome(self, result: AppendResult) -> Outcome:
-        append_time = result.timestamp_ms if self._stamps_appends else None
-        return Outcome(self.partition.topic, self.partition.number, result.base_offset, result.durable, append_time)
-
-    def _settle(self) -> None:
-        """Give each record its outcome, and take the records out of the buffer. May be repeated after an interrupt."""
-        assert self._unsettled is not None
-        attempt, result = self._unsettled
-        records = attempt.records
-        if isinstance(result, EventLogError):
-            outcome = Outcome(self.partition.topic, self.partition.number, error=result)
-        else:
-            outcome = self._outcome(result)
-        for index, record in enumerate(records):
-            record.index = index
-            record.home = outcome
-            record.value = None  # who keeps deliveries does not want to keep the values alive
-        attempt.outcome = outcome
-        following = self._stamp if attempt.stamp is None else attempt.following(outcome)
-        count, settled = len(records), self._full_settled
-        if self.full_sent != settled:
-            settled += sum(type(record) is FullDelivery for record in records)
-        self._full_settled = settled  # from here on without a call, so that no interrupt comes in between
-        self._stamp = following
-        del self.records[:count]
-        self._unsettled = self._in_flight = None
-        self._told.settled(records)
-
-    def _fail(self, attempt: Attempt, error: EventLogError) -> None:
-        self._unsettled = attempt, error
-        self._told.warn(
-            "%d records for %s-%d were not written: %s",
-            attempt.count, self.partition.topic, self.partition.number, error,
-        )  # fmt: skip
-        self._settle()
-        self.on_drained(self, 0)
+    # --- what a delivery asks of its home ---
 
     def settle(self, delivery: Delivery, timeout: float | None) -> None:
         """Write until the delivery's outcome is known. Raises DeliveryTimeoutError, and ClosedError after a fork."""
         if not self.drain(None if timeout is None else time.monotonic() + timeout, wanted=delivery):
-            raise self.timeout_error("the record was not written", timeout)
+            raise not_in_time(self.partition, "the record was not written", timeout, self.error)
         if delivery.home is self:
             raise ClosedError("the record belongs to the parent of this process, which writes it")
 
@@ -353,26 +225,20 @@ class RecordBuffer:
         """Keep the callback for later; False when the outcome is known already."""
         return self._told.add_callback(delivery, callback)
 
+    def tell(self) -> None:
+        """Tell what an interrupt has kept from being told."""
+        if not self._told.is_done:
+            self._told.run()
+
     # --- care ---
 
     def is_empty(self) -> bool:
-        """Tell whether nothing waits, neither to be written nor to be settled."""
-        return not self.records and self._unsettled is None and self._in_flight is None
+        """Tell whether nothing waits: to be written, to be settled, or to be told."""
+        return not self.records and self._unsettled is None and self._in_flight is None and self._told.is_done
 
     def pending_bytes(self) -> int:
         """Return the size of the keys and values that wait."""
         return sum(record_bytes(record) for record in self.records[:])
-
-    def timeout_error(self, what: str, timeout: float | None) -> DeliveryTimeoutError:
-        """Return the error for who could not wait any longer."""
-        hint = "another process holds the partition's lock; it may still be written"
-        if self.error is not None:
-            hint = f"it is tried again, since: {self.error}"
-        error = DeliveryTimeoutError(
-            f"{what} within {timeout} s", topic=self.partition.topic, partition=self.partition.number, hint=hint
-        )
-        error.__cause__ = self.error
-        return error
 
     def forget(self) -> None:
         """The producer ends: nothing more comes from it."""

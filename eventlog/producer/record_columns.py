@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.producer.delivery import Delivery, FullDelivery
+from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
 
 
@@ -28,6 +30,18 @@ def encode_records(
         codec,
         stamp,
     )
+
+
+def encode_or_refuse(
+    partition: Partition, records: list[Delivery], codec: int, *, plain: bool, stamp: ProducerStamp = NO_STAMP
+) -> list[EncodedBatch]:
+    """Do the same. Whatever is wrong with these records is raised as an EventLogError."""
+    try:
+        return encode_records(partition, records, codec, plain=plain, stamp=stamp)
+    except Exception as error:
+        pass_on_handlers(error)
+        refused = not_encoded(partition, error)
+        raise refused from refused.__cause__
 
 
 def _sent_ms(records: list[Delivery]) -> int | list[int]:

@@ -27,6 +27,7 @@ from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import EncodedBatch, joined
 from eventlog.format.filenames import LOG, segment_name
+from eventlog.format.record_input import clock_ms
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.head import EndState
@@ -322,7 +323,7 @@ class LogEnd:
 
     def stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
         """Return the batches with the present time as that of all records."""
-        now = int(self._log.context.clock.time() * 1000)
+        now = clock_ms(self._log.context.clock.time())
         return [batch.with_append_time(now) for batch in batches]
 
     def _write_rest(self, data: bytes | list[bytes], written: int, position: int) -> None:

@@ -16,12 +16,13 @@ from eventlog.errors import (
 )
 from eventlog.files.mutex import Mutex
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
-from eventlog.format.batch_splitter import checked_sequence, encode_batches
+from eventlog.format.batch_splitter import encode_batches
 from eventlog.format.compression import topic_codec
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
+from eventlog.format.record_input import checked_columns, clock_ms
 from eventlog.model import AppendResult, OffsetAndTimestamp
-from eventlog.quantities import whole
+from eventlog.quantities import shown, whole
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.recovery import RecoveryReport
@@ -97,14 +98,16 @@ class Partition:
         them, one for all, or None for now. ``durability`` (``"os"`` or ``"disk"``) overrides the topic's.
 
         Raises SerializationError for a value that is not bytes or None, InvalidRecordError for columns that do not
-        fit together, RecordTooLargeError, LogFullError, ReadOnlyLogError, UnknownTopicError and StorageError.
+        fit together, for a header's name that UTF-8 cannot say, and for an impossible time, RecordTooLargeError,
+        LogFullError, ReadOnlyLogError, UnknownTopicError and StorageError.
         """
-        if durability is not None and durability not in DURABILITIES:
-            raise InvalidConfigError(f"durability={durability!r} is not possible", hint="give 'os' or 'disk'")
+        if durability is not None:
+            _check_durability(durability)
         if keys is None and headers is None and timestamps_ms is None and type(values) is list and len(values) == 1:
             value = values[0]  # the shortest way for the most frequent call
             if type(value) is bytes and len(value) <= self._single_max and self._opened is not None:
-                return self._opened.writer.append_batch(encode_one(value, int(self._time() * 1000)), durability)
+                return self._opened.writer.append_batch(encode_one(value, clock_ms(self._time())), durability)
+        values, keys, headers = checked_columns(values, keys, headers)
         return self.log.writer.append(self.encode(values, keys, timestamps_ms, headers), durability)
 
     def encode(
@@ -116,10 +119,13 @@ class Partition:
         codec: int = 0,
         stamp: ProducerStamp = NO_STAMP,
     ) -> list[EncodedBatch]:
-        """Encode records for this topic: its compression, or else ``codec``, its largest batch; ``stamp`` the first."""
+        """Encode records for this topic: its compression, or else ``codec``, its largest batch; ``stamp`` the first.
+
+        The columns are as `checked_columns` leaves them.
+        """
         return encode_batches(
-            checked_sequence(values),
-            int(self._time() * 1000) if timestamps_ms is None else timestamps_ms,
+            values,
+            clock_ms(self._time()) if timestamps_ms is None else timestamps_ms,
             keys,
             headers,
             codec=codec if self._codec is None else self._codec,
@@ -249,3 +255,8 @@ class Partition:
 
     def __repr__(self) -> str:
         return f"<Partition {self.topic}-{self.number}>"
+
+
+def _check_durability(durability: object) -> None:
+    if not isinstance(durability, str) or durability not in DURABILITIES:
+        raise InvalidConfigError(f"durability={shown(durability)} is not possible", hint="give 'os' or 'disk'")

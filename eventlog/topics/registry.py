@@ -40,7 +40,7 @@ from eventlog.files.notify import wake
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TOPICS
-from eventlog.quantities import is_legal_name
+from eventlog.quantities import is_legal_name, shown
 from eventlog.storage.context import LogContext
 from eventlog.storage.head import Head
 from eventlog.storage.session import Session
@@ -54,10 +54,10 @@ logger = logging.getLogger("eventlog")
 def check_topic_name(name: object) -> str:
     """Return the name if it is legal, as Kafka defines it. Raises InvalidTopicError."""
     if is_legal_name(name):
-        return name
+        return str.__str__(name)  # of a subclass only what it says
     raise InvalidTopicError(
-        f"{name!r} is no legal topic name",
-        topic=name,
+        f"{shown(name)} is no legal topic name",
+        topic=name if isinstance(name, str) else shown(name),
         hint="use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', but neither '.' nor '..'",
     )
 
@@ -97,6 +97,8 @@ class TopicRegistry:
 
     def to_write(self, name: str) -> Topic:
         """Return a topic that callers may write to; raises InvalidTopicError for what only the log itself does."""
+        if type(name) is not str:
+            name = check_topic_name(name)
         refuse_reserved(name)
         return self.get(name)
 

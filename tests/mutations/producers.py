@@ -8,6 +8,7 @@ import crc32c
 
 from eventlog.errors import OutOfOrderSequenceError, ProducerFencedError
 from eventlog.producer.attempt import Attempt
+from eventlog.producer.in_flight import InFlight
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.storage import producer_snapshot
 from eventlog.storage.producer_sequences import ProducerSequences
@@ -128,7 +129,7 @@ def failures_are_final(patch: Patch) -> None:
     def is_postponed(real: Any, buffer: Any, attempt: Any, error: Any) -> bool:
         return False
 
-    patch.replace(RecordBuffer, "_is_postponed", is_postponed)
+    patch.replace(InFlight, "_is_postponed", is_postponed)
 
 
 @caught_by(f"{RETRIES}test_after_a_failure_a_new_epoch_begins")

@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,69 +16,15 @@ import pytest
 
 import eventlog
 from eventlog.config import configure
-from eventlog.files.filesystem import FileSystem
 from eventlog.format.producer_stamp import LAST_EPOCH, ProducerStamp
 from eventlog.producer.attempt import Attempt, RetryPolicy
 from tests.forking import fork
+from tests.producer.faulty import FaultyFileSystem
 
 SEGMENT = f"{0:020d}.log"
 NEVER_LINGERED = 10**9  # milliseconds: a record leaves only when its batch is full or somebody asks for it
 NOW = {"retry_backoff_ms": 0}
 GIVES_UP = {"retry_backoff_ms": 1, "delivery_timeout_ms": 20}
-
-
-class FaultyFileSystem(FileSystem):
-    """Real files; ``fault`` is asked before each write, open and sync, by the call's name and the path."""
-
-    def __init__(self) -> None:
-        self.paths: dict[int, str] = {}
-        self.calls: list[tuple[str, str]] = []
-        self.fault: Callable[[str, str], None] = lambda call, path: None
-        self.open = self._open  # type: ignore[method-assign]
-        self.pwrite = self._pwrite  # type: ignore[method-assign]
-        self.pwritev = self._pwritev  # type: ignore[method-assign]
-        self.sync = self._sync  # type: ignore[method-assign]
-
-    def _ask(self, call: str, path: str) -> None:
-        self.calls.append((call, path))
-        self.fault(call, path)
-
-    def _open(self, path: str, *args: Any) -> int:
-        self._ask("open", path)
-        fd = os.open(path, *args)
-        self.paths[fd] = path
-        return fd
-
-    def _pwrite(self, fd: int, data: Any, position: int) -> int:
-        self._ask("write", self.paths.get(fd, ""))
-        return os.pwrite(fd, data, position)
-
-    def _pwritev(self, fd: int, data: Any, position: int) -> int:
-        self._ask("write", self.paths.get(fd, ""))
-        return os.pwritev(fd, data, position)
-
-    def _sync(self, fd: int) -> None:
-        self._ask("sync", self.paths.get(fd, ""))
-        os.fdatasync(fd)
-
-    def fail(self, code: int, *, times: int = 1 << 60, call: str = "write", end: str = ".log") -> Fault:
-        """Fail calls of this kind on paths of this end, so many times or until told otherwise."""
-        fault = Fault(code, times, call, end)
-        self.fault = fault
-        return fault
-
-
-class Fault:
-    def __init__(self, code: int, times: int, call: str, end: str) -> None:
-        self.left = times
-        self.met = threading.Event()
-        self._code, self._call, self._end = code, call, end
-
-    def __call__(self, call: str, path: str) -> None:
-        if call == self._call and path.endswith(self._end) and self.left > 0:
-            self.left -= 1
-            self.met.set()
-            raise OSError(self._code, os.strerror(self._code), path)
 
 
 @pytest.fixture
