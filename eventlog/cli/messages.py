@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from eventlog.errors import (
     CorruptSegmentError,
     EventLogError,
@@ -13,8 +11,6 @@ from eventlog.errors import (
     UnknownGroupError,
     UnknownTopicError,
 )
-from eventlog.event_log import EventLog
-from eventlog.format.filenames import TOPIC_META, TOPICS
 
 
 def message(error: EventLogError) -> str:
@@ -23,14 +19,9 @@ def message(error: EventLogError) -> str:
     return " ".join(str(told).split())
 
 
-def topic_trouble(log: EventLog, name: str, error: EventLogError) -> str | None:
+def topic_trouble(error: EventLogError) -> str | None:
     """Say why a topic of the list cannot be used; None when there is no such topic, as after a deletion meanwhile."""
-    if not isinstance(error, UnknownTopicError):
-        return message(error)
-    directory = os.path.join(log.path, TOPICS, name)
-    if not os.path.isdir(directory):
-        return None
-    return f"{os.path.join(directory, TOPIC_META)} is missing; restore it from a backup"
+    return None if isinstance(error, UnknownTopicError) else message(error)
 
 
 def _hint(error: EventLogError) -> str:

@@ -41,7 +41,7 @@ def _describe_all(log: EventLog, names: list[str]) -> tuple[list[dict[str, Any]]
         try:
             rows.append(_describe(log.topic(name)))
         except EventLogError as error:
-            trouble = topic_trouble(log, name, error)
+            trouble = topic_trouble(error)
             if trouble is not None:
                 troubles[name] = trouble
     return rows, troubles

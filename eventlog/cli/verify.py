@@ -45,7 +45,7 @@ def _verify_topic(log: EventLog, name: str) -> int:
     try:
         partitions = list(log.topic(name).partitions)
     except EventLogError as error:
-        trouble = topic_trouble(log, name, error)
+        trouble = topic_trouble(error)
         return 0 if trouble is None else _print_findings(name, [trouble])
     findings = 0
     for partition in partitions:

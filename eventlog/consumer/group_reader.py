@@ -48,7 +48,7 @@ def group_reader(
         if unknown:
             store.commit(directory.group, dict.fromkeys(unknown, OffsetAndMetadata(0)))
 
-    rebalancer = Rebalancer(directory.group, settings.assignors, registry.partition_counts, begin)
+    rebalancer = Rebalancer(directory.group, settings.assignors, registry.usable_partition_counts, begin)
     membership = Membership(directory, settings, rebalancer, clock)
     subscription: Subscription = parts["subscription"]
 

@@ -103,7 +103,7 @@ class Subscription:
         if self._assigned:
             return self._assigned
         if self._pattern is not None:
-            counts = self._registry.partition_counts(self._matching())
+            counts = self._registry.usable_partition_counts(self._matching())
         else:
             counts, gone = self._look()
             for name in gone:

@@ -24,6 +24,18 @@ def directory_name(name: str) -> str:
     return quoted
 
 
+def is_directory_name(entry: str) -> bool:
+    """Tell whether `directory_name` could have made this: others may leave anything in a directory.
+
+    >>> is_directory_name("billing%2Feu"), is_directory_name(".DS_Store")
+    (True, False)
+    """
+    try:
+        return directory_name(unquote(entry, errors="surrogateescape")) == entry
+    except ValueError:
+        return False
+
+
 def short_directory_name(name: str) -> str:
     """Return the same; for a name that is too long, its beginning and a checksum. A file has to tell the whole of it.
 
@@ -50,7 +62,7 @@ def whole_name(directory: str) -> str | None:
     >>> whole_name("billing%2Feu")
     'billing/eu'
     """
-    return None if _SHORTENED in directory else unquote(directory)
+    return unquote(directory) if is_directory_name(directory) else None
 
 
 def _quoted(name: str) -> str:

@@ -19,6 +19,7 @@ looks, and joins again. Committed offsets lie elsewhere.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 
@@ -32,7 +33,6 @@ from eventlog.errors import (
     ForeignFileError,
     InvalidGroupError,
     RetriableCommitFailedError,
-    UnsupportedFormatError,
 )
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock, is_locked
@@ -45,6 +45,8 @@ from eventlog.format.filenames import CONTROL, GROUP_NAME, GROUP_STATE, GROUPS, 
 from eventlog.quantities import is_blank
 from eventlog.storage.log_root import NoRoot
 
+logger = logging.getLogger("eventlog")
+_POSSIBLE = 2**62 - 1  # generations and versions: a damaged page may say more, and counting on must not overflow
 _SHOWN = 40  # characters of a name in an error
 PATIENCE = 0.02  # seconds to wait for the lock in a poll: it is held for microseconds, unless its holder was stopped
 PATIENCE_AT_LAST = 0.5  # seconds to wait for the lock in order to leave, when no poll comes that could try again
@@ -149,26 +151,27 @@ class GroupDirectory:
     def read(self) -> GroupState:
         """Return the state. The caller has the lock, and writes what it makes of it."""
         try:
-            return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
-        except UnsupportedFormatError:  # a ValueError too
-            raise
+            return self._read()
         except FileNotFoundError as error:
             pass_on_handlers(error)
-        except (CorruptMetadataError, TypeError, KeyError, ValueError) as error:
+        except CorruptMetadataError as error:
             pass_on_handlers(error)
-            self._put_aside()
+            logger.warning("made again: %s", error)
+            self._fs.put_aside(os.path.join(self.path, GROUP_STATE))
         strangers = frozenset(member_id for member_id in self.member_files() if self.is_alive(member_id))
-        state = GroupState(generation=self.words.item(L.GROUP_GENERATION), strangers=strangers)
+        state = GroupState(generation=self.words.item(L.GROUP_GENERATION) & _POSSIBLE, strangers=strangers)
         self.notify(strangers)
         return state
+
+    def _read(self) -> GroupState:
+        path = os.path.join(self.path, GROUP_STATE)
+        return GroupState.from_fields(read_checkpoint(self._fs, path, "group"), path)
 
     def peek(self) -> GroupState | None:
         """Return the state without the lock, which may be a moment old; None when there is none, or a damaged one."""
         try:
-            return GroupState.from_fields(read_checkpoint(self._fs, os.path.join(self.path, GROUP_STATE), "group"))
-        except UnsupportedFormatError:
-            raise
-        except (FileNotFoundError, CorruptMetadataError, TypeError, KeyError, ValueError) as error:
+            return self._read()
+        except (FileNotFoundError, CorruptMetadataError) as error:
             pass_on_handlers(error)
             return None
 
@@ -182,18 +185,13 @@ class GroupDirectory:
         """
         self.notify(state.waiting())
         words = self.words
-        version = words.item(L.GROUP_VERSION) | 1
+        version = words.item(L.GROUP_VERSION) & _POSSIBLE | 1
         words[L.GROUP_VERSION] = version
         path = os.path.join(self.path, GROUP_STATE)
         write_checkpoint(self._fs, path, "group", state.to_fields(), durable=False)
         words[L.GROUP_GENERATION] = state.generation
         words[L.GROUP_MEMBERS] = len(state.members) + len(state.strangers)
         words[L.GROUP_VERSION] = version + 1
-
-    def _put_aside(self) -> None:
-        path = os.path.join(self.path, GROUP_STATE)
-        with suppress(FileNotFoundError):
-            self._fs.rename(path, path + ".damaged")
 
     # --- members ---
 
@@ -253,9 +251,9 @@ class GroupDirectory:
         for member_id in member_ids:
             page = self._page(member_id)
             if page is None:
-                self.words[L.GROUP_LOOK] += np.uint64(1)
+                _count_on(self.words, L.GROUP_LOOK)
             else:
-                page[L.MEMBER_LOOK] += np.uint64(1)
+                _count_on(page, L.MEMBER_LOOK)
                 wake(page, L.MEMBER_LOOK)
 
     def _page(self, member_id: str) -> Words | None:
@@ -314,3 +312,7 @@ class GroupDirectory:
                 "the group has members, and this consumer is none of them", group=self.group,
                 hint="subscribe() to be one, or use another group",
             )  # fmt: skip
+
+
+def _count_on(words: Words, place: int) -> None:
+    words[place] = (words.item(place) + 1) & _POSSIBLE

@@ -10,15 +10,20 @@ A member leaves the state when it says so, when it died, or when it was evicted:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
 
 from eventlog.coordination.assignors.assignor import Assignor, MemberSubscription
+from eventlog.files.json_fields import Fields
 from eventlog.model import TopicPartition
 
 Partitions = frozenset[TopicPartition]
 _NOTHING: Partitions = frozenset()
+_MOST = 2**63 - 1
+MOST_PARTITIONS = 2**31
+MEMBER_ID = r"(?!\.\.?$)[!-.0-~]{1,255}"  # it is the name of a file, too
 
 
 @attrs.define
@@ -184,13 +189,28 @@ class GroupState:
         return fields
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, object]) -> GroupState:
-        """Return the state that `to_fields` has described. Raises TypeError, KeyError or ValueError for others."""
-        values: dict[str, object] = dict(fields)
-        members = [_member(entry) for entry in values["members"]]  # type: ignore[attr-defined]
-        values["members"] = {member.member_id: member for member in members}
-        values["strangers"] = frozenset(values["strangers"])  # type: ignore[call-overload]
-        return cls(**values)  # type: ignore[arg-type]
+    def from_fields(cls, fields: Mapping[str, object], path: str = "") -> GroupState:
+        """Return the state that `to_fields` has described. Raises CorruptMetadataError, with ``path``, for others."""
+        found = Fields(fields.items(), path)
+        found.only(*_STATE_FIELDS)
+        members = [_member(entry) for entry in found.inners("members")]
+        counts = found.inner("partition_counts")
+        state = cls(
+            found.whole("generation", 0, _MOST), found.text("strategy"), found.flag("cooperative"),
+            {member.member_id: member for member in members},
+            {topic: counts.whole(topic, 0, MOST_PARTITIONS) for topic in counts},
+            frozenset(found.texts("strangers")), found.flag("is_unassigned"),
+        )  # fmt: skip
+        owned = [tp for member in members for tp in member.owned]
+        if len(state.members) < len(members) or len(set(owned)) < len(owned):
+            found.wrong("members", "a list in which no member, and no partition that one owns, stands twice")
+        if not all(map(_is_file_name, state.strangers)):
+            found.wrong("strangers", "a list of members' ids")
+        return state
+
+
+_STATE_FIELDS = tuple(field.name for field in attrs.fields(GroupState))
+_MEMBER_FIELDS = tuple(field.name for field in attrs.fields(Member))
 
 
 def _member_fields(member: Member) -> dict[str, object]:
@@ -199,14 +219,31 @@ def _member_fields(member: Member) -> dict[str, object]:
     return fields
 
 
-def _member(fields: Mapping[str, object]) -> Member:
-    values: dict[str, object] = dict(fields)
-    for kind in ("owned", "target"):
-        entries: Mapping[str, list[int]] = values[kind]  # type: ignore[assignment]
-        values[kind] = frozenset(TopicPartition(topic, n) for topic, numbers in entries.items() for n in numbers)
-    for kind in ("topics", "strategies"):
-        values[kind] = tuple(values[kind])  # type: ignore[arg-type]
-    return Member(**values)  # type: ignore[arg-type]
+def _member(fields: Fields) -> Member:
+    fields.only(*_MEMBER_FIELDS)
+    for name in ("instance_id", "gone_at"):
+        fields.setdefault(name, None)
+    return Member(
+        fields.text("member_id", MEMBER_ID), fields.text("client_id"), fields.text("host"),
+        fields.whole("pid", 0, _MOST), fields.texts("topics"), fields.texts("strategies"),
+        fields.whole("session_timeout_ms", 0, _MOST), fields.whole("max_poll_interval_ms", 0, _MOST),
+        None if fields["instance_id"] is None else fields.text("instance_id"),
+        fields.whole("generation", -1, _MOST), _partitions(fields.inner("owned")), _partitions(fields.inner("target")),
+        None if fields["gone_at"] is None else fields.whole("gone_at", 0, _MOST),
+    )  # fmt: skip
+
+
+def _partitions(fields: Fields) -> Partitions:
+    found = []
+    for topic, numbers in fields.items():
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < MOST_PARTITIONS for n in numbers):
+            fields.wrong(topic, "a list of partitions' numbers")
+        found += [TopicPartition(topic, number) for number in numbers]
+    return frozenset(found)
+
+
+def _is_file_name(member_id: str) -> bool:
+    return re.fullmatch(MEMBER_ID, member_id) is not None
 
 
 def by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:

@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from eventlog.coordination.directory_name import directory_name
+from eventlog.coordination.directory_name import directory_name, is_directory_name
 from eventlog.errors import DeliveryTimeoutError, InvalidConfigError, ProducerFencedError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock, is_locked
@@ -46,10 +46,11 @@ _SHOWN = 40  # characters of an id in an error
 def transactional_ids(fs: FileSystem, root: str) -> list[str]:
     """Return all transactional ids that were ever used, sorted."""
     try:
-        return sorted(map(unquote, fs.listdir(os.path.join(root, TRANSACTIONS))))
+        entries = fs.listdir(os.path.join(root, TRANSACTIONS))
     except FileNotFoundError as error:
         pass_on_handlers(error)
         return []
+    return sorted(unquote(entry) for entry in entries if is_directory_name(entry))
 
 
 class TransactionalId:
@@ -118,7 +119,9 @@ class TransactionalId:
         except FileNotFoundError as error:
             pass_on_handlers(error)
             return None
-        return int(fields["producer_id"]), int(fields["epoch"])
+        if fields.get("transactional_id") != self.transactional_id:
+            fields.wrong("transactional_id", f"{self.transactional_id!r}, as its directory")
+        return fields.whole("producer_id", 0, 2**63 - 1), fields.whole("epoch", 0, LAST_EPOCH)
 
     @contextlib.contextmanager
     def locked(self, patience: float) -> Iterator[None]:

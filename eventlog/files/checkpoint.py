@@ -13,7 +13,7 @@ import crc32c
 
 from eventlog.errors import CorruptMetadataError, UnsupportedFormatError
 from eventlog.files.filesystem import FileSystem, translated
-from eventlog.files.signal_handlers import pass_on_handlers
+from eventlog.files.json_fields import MAX_BYTES, Fields, parse
 
 FORMAT_VERSION = 1  # on disk: do not change without a migration
 
@@ -39,7 +39,7 @@ def write_checkpoint(
         fs.replace_file(path, json.dumps(content, indent=2).encode() + b"\n", durable=durable)
 
 
-def read_checkpoint(fs: FileSystem, path: str, kind: str) -> dict[str, Any]:
+def read_checkpoint(fs: FileSystem, path: str, kind: str) -> Fields:
     """Return the fields of the file at ``path``.
 
     Raises FileNotFoundError when there is none, UnsupportedFormatError when a newer version wrote it, and
@@ -48,16 +48,16 @@ def read_checkpoint(fs: FileSystem, path: str, kind: str) -> dict[str, Any]:
     return read_versioned(fs, path, kind, newest=FORMAT_VERSION)[1]
 
 
-def read_versioned(fs: FileSystem, path: str, kind: str, *, newest: int) -> tuple[int, dict[str, Any]]:
+def read_versioned(fs: FileSystem, path: str, kind: str, *, newest: int) -> tuple[int, Fields]:
     """Return the format version, at most ``newest``, and the fields; raises what `read_checkpoint` does."""
-    return parse_versioned(fs.read_file(path), path, kind, newest=newest)
+    return parse_versioned(fs.read_file(path, MAX_BYTES), path, kind, newest=newest)
 
 
-def parse_versioned(raw: bytes, path: str, kind: str, *, newest: int) -> tuple[int, dict[str, Any]]:
+def parse_versioned(raw: bytes, path: str, kind: str, *, newest: int) -> tuple[int, Fields]:
     """Return the same of a file's bytes."""
-    content = _parse(raw, path)
+    content = parse(raw, path)
     version = content.get("format")
-    if isinstance(version, int) and version > newest:
+    if type(version) is int and version > newest:
         raise UnsupportedFormatError(
             f"format {version} is newer than {newest}, the newest known here",
             path=path,
@@ -66,16 +66,5 @@ def parse_versioned(raw: bytes, path: str, kind: str, *, newest: int) -> tuple[i
     checksum = content.pop("crc32c", None)
     if content.get("kind") != kind or checksum != _checksum(content):
         raise CorruptMetadataError(f"damaged, or not a {kind} file", path=path, hint="restore the file from a backup")
-    fields = {name: value for name, value in content.items() if name not in ("format", "kind")}
-    return version if isinstance(version, int) else 0, fields
-
-
-def _parse(raw: bytes, path: str) -> dict[str, Any]:
-    try:
-        content = json.loads(raw)
-    except ValueError as error:
-        pass_on_handlers(error)
-        raise CorruptMetadataError("not JSON", path=path, hint="restore the file from a backup") from error
-    if not isinstance(content, dict):
-        raise CorruptMetadataError("not a JSON object", path=path, hint="restore the file from a backup")
-    return content
+    version = content.whole("format", 1, newest)
+    return version, Fields(((name, value) for name, value in content.items() if name not in ("format", "kind")), path)

@@ -86,6 +86,7 @@ class FileSystem:
     unlink = staticmethod(nofollow.unlink)
     mkdir = staticmethod(nofollow.mkdir)
     listdir = staticmethod(nofollow.listdir)
+    list_but_files = staticmethod(nofollow.list_but_files)
     map_readonly = staticmethod(map_readonly)
     map_shared = staticmethod(map_shared)
     rmdir = staticmethod(nofollow.rmdir)

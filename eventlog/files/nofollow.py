@@ -178,6 +178,12 @@ def listdir(path: str) -> list[str]:
         return os.listdir(fd)
 
 
+def list_but_files(path: str) -> list[str]:
+    """Return the names of all in the directory but plain files: where there should be directories only."""
+    with opened(path, os.O_RDONLY | os.O_DIRECTORY, 0) as fd, os.scandir(fd) as entries:
+        return [entry.name for entry in entries if not entry.is_file(follow_symlinks=False)]
+
+
 def rename(old: str, new: str) -> None:
     """Give the file or directory another name; a link that has that name is replaced itself."""
     with _directory_of(old) as source:

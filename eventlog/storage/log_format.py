@@ -33,7 +33,7 @@ def create_log_meta(fs: FileSystem, path: str, log_id: str) -> None:
 
 def check_log_meta(fs: FileSystem, path: str) -> None:
     """Raise CorruptMetadataError for a damaged file, and UnsupportedFormatError for one of a newer version."""
-    read_versioned(fs, path, "log", newest=LOG_FORMAT)
+    read_versioned(fs, path, "log", newest=LOG_FORMAT)[1].text("log_id", "[0-9a-f]{32}")
 
 
 def raise_format(fs: FileSystem, root: str) -> None:

@@ -105,7 +105,7 @@ class Session:
 
     def bump_metadata(self) -> None:
         """Tell everyone that topics changed. The caller holds the log's root lock."""
-        self._words[L.CONTROL_METADATA] = self._words.item(L.CONTROL_METADATA) + 1
+        self._words[L.CONTROL_METADATA] = (self._words.item(L.CONTROL_METADATA) + 1) & (2**63 - 1)
 
     def look_again(self) -> int:
         """Return the number; a reader who was alone joins if writers have come meanwhile."""

@@ -306,6 +306,11 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return sorted(super().listdir(path))
 
+    def list_but_files(self, path: str) -> list[str]:
+        """Return the names of all in a directory but plain files, sorted as well."""
+        self._check_alive()
+        return sorted(super().list_but_files(path))
+
     def size(self, fd: int) -> int:
         """Return the length of the open file in bytes."""
         self._check_alive()

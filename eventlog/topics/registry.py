@@ -26,6 +26,7 @@ from collections.abc import Collection, Iterable, Iterator
 from eventlog.config import TopicConfig
 from eventlog.errors import (
     ClosedError,
+    CorruptMetadataError,
     ForeignFileError,
     InvalidPartitionsError,
     InvalidTopicError,
@@ -46,7 +47,7 @@ from eventlog.storage.head import Head
 from eventlog.storage.session import Session
 from eventlog.topics.internal import refuse_reserved
 from eventlog.topics.topic import Topic
-from eventlog.topics.topic_files import TopicFiles
+from eventlog.topics.topic_files import MAX_PARTITIONS, TopicFiles
 
 logger = logging.getLogger("eventlog")
 
@@ -85,6 +86,7 @@ class TopicRegistry:
         self._mutex = Mutex()
         self._known: dict[str, Topic] = {}
         self._known_version = session.metadata_version
+        self._told_of: set[str] = set()  # topics that cannot be used
 
     # --- finding ---
 
@@ -103,21 +105,37 @@ class TopicRegistry:
         return self.get(name)
 
     def names(self) -> list[str]:
-        """Return the names of all topics, sorted."""
+        """Return the names of all topics, sorted; also of those that cannot be used, which `get` tells."""
         self.root.check()
         try:
-            names = self._fs.listdir(self._directory)
+            names = self._fs.list_but_files(self._directory)
         except FileNotFoundError as error:
             pass_on_handlers(error)
             return []
         return sorted(filter(is_legal_name, names))
 
     def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
-        """Return how many partitions each of these topics has; those that do not exist are left out."""
+        """Return how many partitions each of these topics has; those that do not exist are left out.
+
+        Raises CorruptMetadataError for one that cannot be used.
+        """
         counts = {}
         for name in names:
             with contextlib.suppress(UnknownTopicError):
                 counts[name] = len(self.get(name).partitions)
+        return counts
+
+    def usable_partition_counts(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the same without those that cannot be used: for who reads others as well, it is a warning."""
+        counts = {}
+        for name in names:
+            try:
+                counts.update(self.partition_counts([name]))
+            except CorruptMetadataError as error:
+                pass_on_handlers(error)
+                if name not in self._told_of:
+                    self._told_of.add(name)
+                    logger.warning("the topic %s is left out: %s", name, error)
         return counts
 
     def _find(self, name: str) -> Topic:
@@ -141,7 +159,8 @@ class TopicRegistry:
         try:
             files = self._read(topic.name)
             is_same = files.topic_id == topic.topic_id
-        except UnknownTopicError:
+        except (UnknownTopicError, CorruptMetadataError) as error:  # whoever asks for a damaged one is told
+            pass_on_handlers(error)
             is_same = False
         if is_same:
             topic.files.partition_count = files.partition_count
@@ -325,7 +344,7 @@ def _check_fit(topic: Topic, partitions: int, config: TopicConfig, given: Collec
 
 
 def _check_count(partitions: object, name: str) -> None:
-    if type(partitions) is not int or not 1 <= partitions <= 100_000:
+    if type(partitions) is not int or not 1 <= partitions <= MAX_PARTITIONS:
         raise InvalidPartitionsError(
-            f"{partitions!r} partitions", topic=name, hint="give a whole number from 1 to 100000"
+            f"{partitions!r} partitions", topic=name, hint=f"give a whole number from 1 to {MAX_PARTITIONS}"
         )

@@ -12,12 +12,16 @@ from typing import Any
 import attrs
 
 from eventlog.config import TopicConfig
-from eventlog.errors import ClosedError, CorruptMetadataError, EventLogError, StorageError, UnknownTopicError
+from eventlog.errors import ClosedError, CorruptMetadataError, InvalidConfigError, StorageError, UnknownTopicError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
+from eventlog.files.json_fields import Fields
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.filenames import TOPIC_META
 from eventlog.storage.context import LogContext
 from eventlog.storage.partition_log import PartitionLog
+
+MAX_PARTITIONS = 100_000
+_TOPIC_ID = "[0-9a-f]{32}"
 
 
 @attrs.define
@@ -48,16 +52,17 @@ class TopicFiles:
         path = os.path.join(directory, TOPIC_META)
         try:
             fields = read_checkpoint(context.fs, path, "topic")
-            config = TopicConfig(**fields["config"])
-            return cls(context, directory, name, fields["topic_id"], fields["partitions"], config)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except FileNotFoundError as error:
             pass_on_handlers(error)
-            raise UnknownTopicError("no such topic", topic=name, hint="create it with create_topic") from None
-        except (KeyError, TypeError) as error:
-            pass_on_handlers(error)
-            if isinstance(error, EventLogError):
-                raise
-            raise CorruptMetadataError("fields are missing or unknown", path=path, topic=name) from error
+            if not context.fs.has_directory(directory):
+                raise UnknownTopicError("no such topic", topic=name, hint="create it with create_topic") from None
+            fields = _read_again(context, path, name)  # another topic of this name may have come meanwhile
+        if fields.get("name") != name:
+            fields.wrong("name", f"{name!r}, as its directory: a topic is copied by reading it into another one")
+        return cls(
+            context, directory, name, fields.text("topic_id", _TOPIC_ID), fields.whole("partitions", 1, MAX_PARTITIONS),
+            _config(fields.inner("config")),
+        )  # fmt: skip
 
     def open_partition(self, number: int) -> PartitionLog:
         """Open a partition's log; its directory is made if this is its first use.
@@ -88,3 +93,26 @@ class TopicFiles:
                 "the topic was deleted, and made anew", topic=self.name, partition=number,
                 hint="get the new one with log.topic()",
             )  # fmt: skip
+
+
+def _read_again(context: LogContext, path: str, name: str) -> Fields:
+    try:
+        return read_checkpoint(context.fs, path, "topic")
+    except FileNotFoundError as error:
+        pass_on_handlers(error)
+        if not context.fs.has_directory(os.path.dirname(path)):
+            raise UnknownTopicError("no such topic", topic=name, hint="create it with create_topic") from None
+        raise CorruptMetadataError(
+            "missing, and its topic's directory is there", path=path, topic=name,
+            hint="restore the file from a backup; only it knows the topic's id and settings",
+        ) from None  # fmt: skip
+
+
+def _config(fields: Fields) -> TopicConfig:
+    try:
+        return TopicConfig(**fields)
+    except (TypeError, InvalidConfigError) as error:  # an unknown setting, or an impossible one
+        pass_on_handlers(error)
+        raise CorruptMetadataError(
+            f"config: {error}", path=fields.path, hint="restore the file from a backup"
+        ) from error
