@@ -2,7 +2,7 @@
 
 The floors, lowest first; a file imports only from floors below its own, or from earlier files of the same floor:
 
-0. ``errors  model  clock  config  quantities  serializers  partitioners``: values and rules, no files
+0. ``errors  model  clock  config  quantities  read_limits  serializers  partitioners``: values and rules, no files
 1. ``files``: the only code that touches the operating system
 2. ``format``: the only code that knows bytes
 3. ``storage``: one partition's files, crash by crash
@@ -89,6 +89,7 @@ from eventlog.monitoring.transaction_description import TransactionDescription
 from eventlog.monitoring.transaction_verification import TransactionsReport
 from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.producer import Producer
+from eventlog.read_limits import Limits, limits
 from eventlog.serializers import AvroDeserializer, AvroSerializer
 from eventlog.storage.recovery import RecoveryReport
 from eventlog.storage.scan import DamagedRange
@@ -131,6 +132,7 @@ __all__ = [
     "InvalidPartitionsError",
     "InvalidRecordError",
     "InvalidTopicError",
+    "Limits",
     "LogFullError",
     "LogMovedError",
     "ManualClock",
@@ -181,6 +183,7 @@ __all__ = [
     "UnsupportedFormatError",
     "WakeupError",
     "__version__",
+    "limits",
     "open",
 ]
 

@@ -83,10 +83,10 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 
 
 def test_the_settings_page_has_every_setting_with_its_default() -> None:
-    """The tables of the settings page name each field of the three configurations, in order, with its default."""
+    """The tables of the settings page name each field of the configurations and limits, in order, with its default."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", page, re.MULTILINE)
-    configurations = (eventlog.TopicConfig, eventlog.ProducerConfig, eventlog.ConsumerConfig)
+    configurations = (eventlog.TopicConfig, eventlog.ProducerConfig, eventlog.ConsumerConfig, eventlog.Limits)
     fields = [
         (f.name, repr(getattr(configuration(), f.name)))
         for configuration in configurations for f in attrs.fields(configuration)

@@ -73,10 +73,22 @@ def prefix_of(key: bytes | None) -> bytes | None:
     if key is None or not key.startswith(_KEY_START) or len(key) < L.OFFSET_KEY_GROUP.size:
         return None
     end = L.OFFSET_KEY_GROUP.size + L.OFFSET_KEY_GROUP.unpack_from(key)[1]
-    if len(key) < end + L.OFFSET_KEY_TOPIC.size:
+    if not L.OFFSET_KEY_GROUP.size < end <= len(key) - L.OFFSET_KEY_TOPIC.size:
         return None
-    rest = L.OFFSET_KEY_TOPIC.unpack_from(key, end)[0] + L.OFFSET_KEY_PARTITION.size
-    return key[:end] if len(key) == end + L.OFFSET_KEY_TOPIC.size + rest else None
+    start = end + L.OFFSET_KEY_TOPIC.size
+    stop = start + L.OFFSET_KEY_TOPIC.unpack_from(key, end)[0]
+    if not start <= stop == len(key) - L.OFFSET_KEY_PARTITION.size:
+        return None
+    is_text = _is_text(key[L.OFFSET_KEY_GROUP.size : end]) and _is_text(key[start:stop])
+    return key[:end] if is_text else None
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def group_of(prefix: bytes) -> str:
@@ -120,7 +132,8 @@ def decode_value(value: bytes) -> Committed:
     start = L.OFFSET_VALUE.size
     if len(value) >= start + L.OFFSET_VALUE_TIME.size:
         version, offset, epoch, length = L.OFFSET_VALUE.unpack_from(value)
-        if version == L.OFFSET_VALUE_VERSION and len(value) == start + length + L.OFFSET_VALUE_TIME.size:
+        is_whole = len(value) == start + length + L.OFFSET_VALUE_TIME.size and _is_text(value[start : start + length])
+        if version == L.OFFSET_VALUE_VERSION and is_whole:
             metadata = value[start : start + length].decode()
             position = OffsetAndMetadata(offset, metadata, None if epoch == _UNKNOWN_EPOCH else epoch)
             return Committed(position, *L.OFFSET_VALUE_TIME.unpack_from(value, start + length))

@@ -68,6 +68,8 @@ class Snapshot:
             raise BatchDamage("not a snapshot, or of another topic")
         if crc32c.crc32c(raw[L.SNAPSHOT_CRC_START :]) != checksum:
             raise BatchDamage("CRC mismatch")
+        if not 0 <= self._count * L.SNAPSHOT_OFFSETS.itemsize <= len(raw) - L.SNAPSHOT.size:
+            raise BatchDamage(f"{self._count} entries in {len(raw)} bytes")
         self.damage = None if not following else Damage(base, following)
         self._raw = raw
 
@@ -81,6 +83,8 @@ class Snapshot:
             start = L.SNAPSHOT.size + offsets.nbytes
             batch = RecordBatch(raw, start, len(raw), topic, partition, check=False)
             batch.check()
+            if len(batch) != self._count:
+                raise BatchDamage(f"{len(batch)} records for {self._count} entries")
             for offset, key, value in zip(offsets.tolist(), batch.keys(), batch.values(), strict=True):
                 table.put(offset, key, value)
         return table

@@ -111,6 +111,8 @@ def decode(key: bytes | None, value: bytes | None) -> TransactionOutcome:
     """
     _, status, transaction, producer_id, epoch, started_ms, ended_ms, count = _header(value)
     assert value is not None
+    if count < 0 or count * L.TRANSACTION_PART.size > len(value):
+        raise _unknown()
     parts = []
     place = L.TRANSACTION_VALUE.size
     try:
@@ -120,6 +122,8 @@ def decode(key: bytes | None, value: bytes | None) -> TransactionOutcome:
                 value, place
             )
             place += L.TRANSACTION_PART.size
+            if length < 0:
+                raise _unknown()
             topic = value[place : place + length].decode()
             place += length
             parts.append(TransactionPart(topic, identity.hex(), partition, base_offset, end_offset, sequence))

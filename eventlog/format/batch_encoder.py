@@ -20,6 +20,7 @@ from eventlog.format import layouts as L
 from eventlog.format.compression import compress
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_input import checked_bytes, checked_header_column
+from eventlog.read_limits import MAX_DECOMPRESSED_BYTES
 from eventlog.serializers import Side
 
 Column = Sequence[bytes | None]
@@ -157,6 +158,8 @@ def encode(
         except (AttributeError, TypeError, ValueError):
             checked_header_column(headers, count)  # who did not check them is told what is wrong
             raise
+    if body.size > MAX_DECOMPRESSED_BYTES:
+        codec = 0  # no reader would decompress it
     if codec:
         body.compress(codec)
     size = L.HEADER_BYTES + body.size

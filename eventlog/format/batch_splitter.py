@@ -11,6 +11,7 @@ from eventlog.errors import RecordTooLargeError
 from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_input import checked_column, checked_times
+from eventlog.read_limits import MAX_EMPTY_RECORDS
 
 
 def encode_batches(
@@ -46,7 +47,7 @@ def _encode(
     stamp: ProducerStamp,
 ) -> list[EncodedBatch]:
     batch = encode(values, stamps, keys, headers, codec, stamp)
-    if batch.size <= max_bytes:
+    if batch.size <= max_bytes and (len(values) <= MAX_EMPTY_RECORDS or batch.size > len(values)):
         return [batch]
     if len(values) == 1:
         raise RecordTooLargeError(
@@ -54,7 +55,7 @@ def _encode(
             hint="raise the topic's max_message_bytes, compress, or split the record",
         )
     # So many pieces as would do if all records were of one size: most of them then fit at once.
-    pieces = min(batch.size // max_bytes + 1, len(values))
+    pieces = min(max(batch.size // max_bytes, len(values) // MAX_EMPTY_RECORDS) + 1, len(values))
     places = [len(values) * piece // pieces for piece in range(pieces + 1)]
     batches = []
     for low, high in pairwise(places):

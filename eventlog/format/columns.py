@@ -1,4 +1,8 @@
-"""The columns of a batch's body, found where they lie. Nothing here copies until a list is asked for."""
+"""The columns of a batch's body, found where they lie. Nothing here copies until a list is asked for.
+
+What the body claims is checked when it is found, once for each batch: every count, offset and name, so that whatever is
+asked for later lies within the body.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 from eventlog.format import layouts as L
 from eventlog.model import Headers
+from eventlog.read_limits import limits
 
 
 class BatchDamage(Exception):  # noqa: N818  # a finding, caught within the package; errors are made from it
@@ -55,11 +60,6 @@ class BytesColumn(NamedTuple):
         present: list[bool] = bits[first : first + count].astype(np.bool_).tolist()
         return present
 
-    def check(self) -> None:
-        """Raise BatchDamage unless the offsets run from 0 upwards and stay within the bytes."""
-        if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any() or self.offsets[-1] > len(self.data):
-            raise BatchDamage("column offsets run out of their bytes")
-
 
 class HeaderColumn(NamedTuple):
     """Record headers: ``offsets`` is i32[n+1] into the m pairs."""
@@ -78,17 +78,6 @@ class HeaderColumn(NamedTuple):
         entries = tuple(zip(names, self.values.to_list(start, pairs), strict=True))
         return [entries[a - start : b - start] for a, b in pairwise(bounds)]
 
-    def check(self) -> None:
-        """Raise BatchDamage unless all offsets run upwards and stay within their targets."""
-        if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
-            raise BatchDamage("header offsets do not run upwards")
-        self.names.check()
-        self.values.check()
-        try:
-            self.to_list(0, len(self.offsets) - 1)
-        except UnicodeDecodeError as error:
-            raise BatchDamage("a header's name is not UTF-8") from error
-
 
 class Columns(NamedTuple):
     """What a body holds; None for a column that says nothing."""
@@ -98,15 +87,6 @@ class Columns(NamedTuple):
     keys: BytesColumn | None
     values: BytesColumn | None
     headers: HeaderColumn | None
-
-    def check(self) -> None:
-        """Raise BatchDamage unless every column is whole."""
-        for column in (self.keys, self.values, self.headers):
-            if column is not None:
-                column.check()
-        deltas = self.offset_deltas
-        if deltas is not None and (deltas[0] < 0 or (np.diff(deltas) <= 0).any()):
-            raise BatchDamage("offset deltas do not run upwards")
 
 
 class _Reader:
@@ -126,28 +106,64 @@ class _Reader:
     def integers(self, dtype: np.dtype[np.signedinteger], count: int) -> NDArray[np.signedinteger]:
         return np.frombuffer(self.take(count * dtype.itemsize), dtype=dtype)
 
+    def offsets(self, count: int) -> NDArray[np.int32]:
+        """Return count + 1 offsets, which run from 0 upwards."""
+        offsets = self.integers(L.OFFSETS, count + 1)
+        if count <= _FEW:
+            rising = offsets.tolist()
+            is_sound = rising[0] == 0 and (count == 1 or rising == sorted(rising))
+        else:
+            is_sound = offsets.item(0) == 0 and bool((offsets[1:] >= offsets[:-1]).all())
+        if not is_sound:
+            raise BatchDamage("column offsets do not run upwards from 0")
+        return offsets
+
+    def deltas(self, count: int, last: int) -> NDArray[np.int32]:
+        """Return the offset deltas, which run upwards and end at ``last`` or before."""
+        deltas = self.integers(L.OFFSETS, count)
+        if deltas.item(0) < 0 or deltas.item(-1) > last or not (deltas[1:] > deltas[:-1]).all():
+            raise BatchDamage("offset deltas do not run upwards within the batch")
+        return deltas
+
     def strings(self, count: int, *, nullable: bool) -> BytesColumn:
         validity = self.take((count + 7) // 8) if nullable else None
-        offsets = self.integers(L.OFFSETS, count + 1)
+        offsets = self.offsets(count)
         return BytesColumn(offsets, self.take(offsets.item(count)), validity)
 
     def headers(self, count: int) -> HeaderColumn:
-        offsets = self.integers(L.OFFSETS, count + 1)
+        offsets = self.offsets(count)
         pairs = offsets.item(count)
-        return HeaderColumn(offsets, self.strings(pairs, nullable=False), self.strings(pairs, nullable=True))
+        if pairs < 0:
+            raise BatchDamage(f"{pairs} headers are not possible")
+        names = self.strings(pairs, nullable=False)
+        _check_utf8(names)
+        return HeaderColumn(offsets, names, self.strings(pairs, nullable=True))
 
 
-def find_columns(body: memoryview, present: int, count: int) -> Columns:
+def _check_utf8(names: BytesColumn) -> None:
+    """Raise BatchDamage unless each name is UTF-8: all of them together are, and none begins within a letter."""
+    try:
+        str(names.data, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BatchDamage("a header's name is not UTF-8") from error
+    starts = names.offsets[names.offsets < len(names.data)]
+    if (np.frombuffer(names.data, np.uint8)[starts] & 0xC0 == 0x80).any():
+        raise BatchDamage("a header's name is not UTF-8")
+
+
+def find_columns(body: memoryview, present: int, count: int, last_delta: int) -> Columns:
     """Find the columns of ``count`` records in an uncompressed body; ``present`` is the header's columns byte.
 
-    Raises BatchDamage when they do not fit into it.
+    Raises BatchDamage when they do not fit into it, or claim what cannot be.
     """
     if present & ~L.KNOWN_COLUMNS:
         raise BatchDamage(f"unknown columns {present:#x}")
+    if not present & L.COUNTED_COLUMNS and count > limits.max_empty_records:
+        raise BatchDamage(f"{count} records without any bytes, more than limits.max_empty_records")
     reader = _Reader(body)
     return Columns(
         reader.integers(L.TIMESTAMPS, count) if present & L.COLUMN_TIMESTAMPS else None,
-        reader.integers(L.OFFSETS, count) if present & L.COLUMN_OFFSET_DELTAS else None,
+        reader.deltas(count, last_delta) if present & L.COLUMN_OFFSET_DELTAS else None,
         reader.strings(count, nullable=bool(present & L.COLUMN_KEY_VALIDITY)) if present & L.COLUMN_KEYS else None,
         reader.strings(count, nullable=bool(present & L.COLUMN_VALUE_VALIDITY)) if present & L.COLUMN_VALUES else None,
         reader.headers(count) if present & L.COLUMN_HEADERS else None,

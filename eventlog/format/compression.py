@@ -35,6 +35,10 @@ CODEC_IDS = dict(zip(COMPRESSION_TYPES, (NONE, GZIP, SNAPPY, LZ4, ZSTD), strict=
 # Kafka's defaults (KIP-390) for gzip and zstd. On 128 KB of log lines zstd's level 1 gains no time over 3.
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
+# Bytes that one byte of data can become, by the formats: a deflate match of 258 bytes in two bits; a Snappy copy of 64
+# bytes in three; an LZ4 match grows by 255 with each byte; a Zstandard block of 128 KiB of one byte takes four.
+_MOST_RATIO = (1, 1032, 22, 255, 32768)
+
 LZ4_LEVEL = 1  # LZ4's fast mode: the slower ones lose to zstd in both size and time
 
 # zlib, so that gzip works in every installation. On 128 KB of log lines cramjam's is a twelfth smaller, takes
@@ -93,7 +97,8 @@ def decompress(codec: int, data: Buffer, size: int) -> bytes:
     """Return the body that `compress` made into ``data``, exactly ``size`` bytes long.
 
     ``data`` is bytes-like or ``uint8[n]``, C-contiguous, and is read without a copy. Whatever ``data``
-    claims, the output never takes more than ``size`` bytes: take it from a header whose CRC has been checked.
+    claims, the output never takes more than ``size`` bytes; and a ``size`` that so much data cannot hold is refused
+    before any memory is asked for.
 
     Raises ValueError when ``data`` is damaged or holds another number of bytes than ``size``,
     `UnsupportedFormatError` (also a ValueError) for an unknown id, `MissingExtraError` without cramjam
@@ -102,8 +107,8 @@ def decompress(codec: int, data: Buffer, size: int) -> bytes:
     >>> decompress(GZIP, compress(GZIP, b"some bytes"), 10)
     b'some bytes'
     """
-    if size < 0:
-        raise ValueError(f"a body of {size} bytes is not possible")
+    if not 0 <= size <= len(data) * _MOST_RATIO[_known(codec)]:
+        raise ValueError(f"{len(data)} bytes of {codec_name(codec)} data cannot hold {size}")
     return _DECOMPRESS[_known(codec)](data, size)
 
 

@@ -20,6 +20,7 @@ GROUPS, MEMBERS, GROUP_STATE, GROUP_NAME = "groups", "members", "state.json", "n
 OFFSET_SNAPSHOT = "snapshot"
 TRANSACTIONS, TRANSACTIONAL_STATE, TRANSACTION_OWNER = "transactions", "state.json", "owner"
 
+_LAST_BASE = 2**63 - 2**31  # an offset has 63 bits, and those of a segment 31 more
 _SEGMENT = re.compile(r"(\d{20})\.log\Z")
 _PRODUCER_SNAPSHOT = re.compile(r"(\d{20})\.snapshot\Z")
 
@@ -40,7 +41,7 @@ def segment_base(name: str) -> int | None:
     (1234, None)
     """
     match = _SEGMENT.match(name)
-    return int(match[1]) if match else None
+    return int(match[1]) if match and int(match[1]) <= _LAST_BASE else None
 
 
 def producer_snapshot_offset(name: str) -> int | None:

@@ -76,6 +76,7 @@ COLUMN_VALUES = 0x10  # absent when all values are null
 COLUMN_VALUE_VALIDITY = 0x20  # absent when no value is null
 COLUMN_HEADERS = 0x40  # absent when no record has headers
 KNOWN_COLUMNS = 0x7F
+COUNTED_COLUMNS = 0x57  # those with bytes for each record
 
 OFFSETS = np.dtype("<i4")
 TIMESTAMPS = np.dtype("<i8")

@@ -32,6 +32,7 @@ from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_colu
 from eventlog.format.compression import decompress
 from eventlog.format.producer_stamp import sequence_after
 from eventlog.model import Headers, Record, TimestampType
+from eventlog.read_limits import limits
 
 if TYPE_CHECKING:
     import pyarrow
@@ -44,6 +45,7 @@ _shared_by_parts = attrgetter(
     "leader_epoch", "max_timestamp", "partition", "position", "producer_epoch", "producer_id", "size", "topic",
     "_base_sequence", "checksum", "format_version",
 )  # fmt: skip
+_FEW = 1 << 16  # records whose offsets are made without a look at the body, whatever the header claims
 _TIMESTAMP_TYPES = (TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME)
 _new_tuple = tuple.__new__  # makes a Record of its fields without the cost of a Python-level constructor
 
@@ -133,7 +135,8 @@ class RecordBatch:
     @property
     def offsets(self) -> NDArray[np.int64]:
         """Offsets of the records, int64[n]."""
-        deltas = self._found().offset_deltas if self._present & L.COLUMN_OFFSET_DELTAS else None
+        is_plain = not self._present & L.COLUMN_OFFSET_DELTAS and self._total <= _FEW
+        deltas = None if is_plain else self._found().offset_deltas
         if deltas is None:
             start = self.header_offset + self._first
             offsets = np.arange(start, start + self._count, dtype=np.int64)
@@ -273,7 +276,7 @@ class RecordBatch:
 
     def check(self) -> None:
         """Raise BatchDamage unless the body decodes and every column is whole."""
-        self._decoded().check()
+        self._decoded()
 
     def _found(self) -> Columns:
         if self._columns is None:
@@ -290,7 +293,7 @@ class RecordBatch:
     def _decoded(self) -> Columns:
         codec = self.attributes & L.ATTRIBUTE_CODEC
         body = _decompressed(codec, self._body) if codec else self._body
-        return find_columns(body, self._present, self._total)
+        return find_columns(body, self._present, self._total, self._last_delta)
 
     def _list(self, column: BytesColumn | None) -> list[bytes | None]:
         return [None] * self._count if column is None else column.to_list(self._first, self._count)
@@ -306,7 +309,13 @@ class RecordBatch:
 
 def _decompressed(codec: int, body: memoryview) -> memoryview:
     start = L.COMPRESSED_SIZES.size
+    if len(body) < start:
+        raise BatchDamage("a compressed body without its sizes")
     size, packed = L.COMPRESSED_SIZES.unpack_from(body)
+    if packed > len(body) - start:
+        raise BatchDamage(f"a compressed body of {packed} bytes in {len(body) - start}")
+    if size > limits.max_decompressed_bytes:
+        raise BatchDamage(f"{size} bytes to decompress, more than limits.max_decompressed_bytes")
     try:
         return memoryview(decompress(codec, body[start : start + packed], size))
     except ValueError as error:

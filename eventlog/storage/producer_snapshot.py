@@ -11,6 +11,7 @@ snapshot counts only if the log still has the very batch that was the last one b
 from __future__ import annotations
 
 import os
+import struct
 from typing import NamedTuple
 
 import crc32c
@@ -52,14 +53,23 @@ def parse_snapshot(raw: bytes, table: ProducerTable) -> tuple[int, LastBatch]:
     if magic != L.PRODUCER_SNAPSHOT_MAGIC or crc32c.crc32c(raw[L.PRODUCER_SNAPSHOT_CRC_START :]) != checksum:
         raise BatchDamage("no snapshot, or a damaged one")
     position = L.PRODUCER_SNAPSHOT.size
-    for _ in range(count):
-        producer_id, used_ms, epoch, runs = L.PRODUCER_STATE.unpack_from(raw, position)
-        position += L.PRODUCER_STATE.size
-        end = position + runs * L.PRODUCER_RUN.size
-        found = tuple(Run(*run) for run in L.PRODUCER_RUN.iter_unpack(raw[position:end]))
-        table.states[producer_id] = ProducerState(epoch, used_ms, found)
-        position = end
+    try:
+        for _ in range(_checked_count(count, len(raw) - position, L.PRODUCER_STATE.size)):
+            producer_id, used_ms, epoch, runs = L.PRODUCER_STATE.unpack_from(raw, position)
+            position += L.PRODUCER_STATE.size
+            end = position + _checked_count(runs, len(raw) - position, L.PRODUCER_RUN.size) * L.PRODUCER_RUN.size
+            found = tuple(Run(*run) for run in L.PRODUCER_RUN.iter_unpack(raw[position:end]))
+            table.states[producer_id] = ProducerState(epoch, used_ms, found)
+            position = end
+    except struct.error as error:
+        raise BatchDamage("the snapshot holds less than it says") from error
     return offset, LastBatch(last_checksum, last_base)
+
+
+def _checked_count(count: int, room: int, size: int) -> int:
+    if not 0 <= count * size <= room:
+        raise BatchDamage(f"{count} entries in {room} bytes")
+    return count
 
 
 def snapshot_offsets(fs: FileSystem, directory: str) -> list[int]:
