@@ -20,6 +20,7 @@ from eventlog.producer.delivery import Delivery
 from eventlog.producer.producer import Producer
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.transaction import PendingPart
+from eventlog.producer.unplaced_records import UnplacedRecords
 
 logger = logging.getLogger("eventlog")
 _TAKEN = object()  # in the place of a result: the record waits for its transaction
@@ -188,6 +189,8 @@ class ProducerThread:
     def _write(self, delivery: Delivery) -> None:
         """Write one record now; if that fails, the producer's background thread does."""
         try:
+            if isinstance(delivery.home, UnplacedRecords):
+                delivery.home.place()
             if isinstance(delivery.home, RecordBuffer):  # what has to be tried again keeps nobody else waiting
                 delivery.home.drain(wanted=delivery, patient=False)
         except BaseException:  # also what ends other threads: somebody waits for each of the calls to come

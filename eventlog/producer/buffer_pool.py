@@ -14,12 +14,26 @@ from eventlog.producer.attempt import RetryPolicy
 from eventlog.producer.delivery_errors import not_in_time
 from eventlog.producer.producer_id import new_producer_id
 from eventlog.producer.record_buffer import RecordBuffer
+from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
 
 _SHORTEST_PAUSE = 0.001  # seconds, where another process holds a partition
 logger = logging.getLogger("eventlog")
 SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
+_OVERHEAD = 256  # bytes, rounded up: what a batch of one record needs beside key and value
+_CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
+
+
+def may_wait_uncounted(config: ProducerConfig) -> bool:
+    """Tell whether small records may wait without being counted one by one, and without anything else to be done."""
+    return (
+        config.acks != 0
+        and config.linger_ms > 0
+        and config.batch_size > 0
+        and config.transactional_id is None
+        and config.buffer_memory >= 2 * _CONGESTED * config.batch_size
+    )
 
 
 class BufferPool:
@@ -45,6 +59,9 @@ class BufferPool:
         self._on_drained = on_drained
         self._lock = Mutex()
         self._buffers: dict[tuple[str, int], RecordBuffer] = {}
+        self._is_serialized = (config.key_serializer, config.value_serializer) != (None, None)
+        self._unplaced: dict[str, UnplacedRecords] = {}
+        self._retired_unplaced: list[UnplacedRecords] = []
         self._retired: list[RecordBuffer] = []  # of topics that were deleted and made anew
         self._waiting_bytes = 0  # never too low: what was counted last, and every slow send since
 
@@ -67,11 +84,51 @@ class BufferPool:
             stamp = None if self._producer_id is None else ProducerStamp(self._producer_id, 0, 0)
             buffer = RecordBuffer(partition, config, self._codec, most, self._policy, stamp)
             buffer.on_drained = self._on_drained
+            unplaced = self._unplaced.get(topic.name)
+            if unplaced is not None and unplaced.topic is topic:
+                buffer.before = unplaced.records
             self._buffers[topic.name, number] = buffer
             return buffer
 
+    def unplaced(self, topic: Topic) -> UnplacedRecords:
+        """Return what collects the topic's records until their partitions are known."""
+        found = self._unplaced.get(topic.name)
+        if found is not None and found.topic is topic:
+            return found
+        most = min(SMALL, topic.config.max_message_bytes - _OVERHEAD)
+        with self._lock:
+            found = self._unplaced.get(topic.name)
+            if found is None or found.topic is not topic:
+                if found is not None:  # the topic was deleted and made anew
+                    self._retired_unplaced = [*(one for one in self._retired_unplaced if one.records), found]
+                found = UnplacedRecords(topic, self.get, most=most, is_serialized=self._is_serialized)
+                for buffer in list(self._buffers.values()):
+                    if buffer.partition.topic == topic.name:
+                        buffer.before = found.records
+                self._unplaced[topic.name] = found  # last: an interrupt may come before
+        return found
+
+    def place(self, topic: Topic) -> None:
+        """Move the topic's records to the buffers of their partitions, ahead of what is sent there in another way."""
+        found = self._unplaced.get(topic.name)
+        if found is not None and found.records:
+            found.place()
+
+    def place_all(self) -> None:
+        """Do the same for every topic."""
+        for unplaced in self._all_unplaced():
+            unplaced.place()
+
+    def _all_unplaced(self) -> list[UnplacedRecords]:
+        return self._retired_unplaced + list(self._unplaced.values())
+
+    def most(self, buffer: RecordBuffer) -> int:
+        """Return how many records may wait in a buffer before they are counted one by one."""
+        return min(_CONGESTED * buffer.full, self.most_uncounted)
+
     def all(self) -> list[RecordBuffer]:
-        """Return every buffer that may hold records."""
+        """Return every buffer that may hold records, with all of them."""
+        self.place_all()
         return self._retired + list(self._buffers.values())
 
     def reserve(self, size: int, topic: str) -> None:
@@ -115,6 +172,9 @@ class BufferPool:
     def drain(self, timeout: float | None, *, last: bool) -> None:
         """Write everything that waits. Raises DeliveryTimeoutError when ``timeout`` seconds were not enough."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        if last:
+            for unplaced in self._all_unplaced():
+                unplaced.begin_last()
         left = [
             buffer for buffer in self.all()
             if (last or not buffer.is_empty()) and not buffer.drain(deadline, last=last, patient=False)
@@ -134,6 +194,8 @@ class BufferPool:
         self._waiting_bytes = 0
         if self._producer_id is not None:
             self._producer_id = new_producer_id()
+        for unplaced in self._all_unplaced():
+            unplaced.after_fork()
         for buffer in self.all():
             buffer.after_fork(self._producer_id)
 

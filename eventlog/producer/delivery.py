@@ -17,6 +17,7 @@ from eventlog.quantities import checked_timeout, shown
 if TYPE_CHECKING:
     from eventlog.producer.record_buffer import RecordBuffer
     from eventlog.producer.transaction import PendingPart
+    from eventlog.producer.unplaced_records import UnplacedRecords
 
 logger = logging.getLogger("eventlog")
 Callback = Callable[[RecordMetadata | None, BaseException | None], None]
@@ -48,7 +49,7 @@ class Delivery:
 
     value: bytes | None
     stamp: float  # seconds since the epoch: when it was sent
-    home: RecordBuffer | PendingPart | Outcome
+    home: RecordBuffer | UnplacedRecords | PendingPart | Outcome
     index: int
 
     def done(self) -> bool:
@@ -92,7 +93,7 @@ class Delivery:
     def __repr__(self) -> str:
         home = self.home
         if not isinstance(home, Outcome):
-            return f"<{type(self).__name__} waiting for {home.partition.topic}-{home.partition.number}>"
+            return f"<{type(self).__name__} waiting for {home.name}>"
         place = f"{home.topic}-{home.partition}"
         if home.error is not None:
             return f"<{type(self).__name__} to {place} failed: {home.error}>"
@@ -112,12 +113,19 @@ class Delivery:
             run_callback(self, callback)
 
 
-class FullDelivery(Delivery):
-    """The delivery of a record that has more than a value: a key, headers, or a timestamp of its own."""
+class KeyedDelivery(Delivery):
+    """The delivery of a record that has a key and a value."""
 
-    __slots__ = ("headers", "key", "timestamp_ms")
+    __slots__ = ("key",)
 
     key: bytes | None
+
+
+class FullDelivery(KeyedDelivery):
+    """The delivery of a record that may have more: headers, or a timestamp of its own."""
+
+    __slots__ = ("headers", "timestamp_ms")
+
     headers: RecordHeaders | None
     timestamp_ms: int
 

@@ -17,7 +17,7 @@ from eventlog.files.signal_handlers import is_from_handler, pass_on_handlers
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
 from eventlog.producer.attempt import Attempt, RetryPolicy, may_succeed_later
-from eventlog.producer.delivery import Delivery, FullDelivery, Outcome
+from eventlog.producer.delivery import Delivery, Outcome
 from eventlog.producer.delivery_errors import expired, not_appended
 from eventlog.producer.notifications import Notifications
 from eventlog.topics.partition import Partition
@@ -170,7 +170,7 @@ class InFlight:
         following = self._stamp if attempt.stamp is None else attempt.following(outcome)
         count, settled = len(records), self._full_settled
         if self.full_sent != settled:
-            settled += sum(type(record) is FullDelivery for record in records)
+            settled += sum(type(record) is not Delivery for record in records)
         self._full_settled = settled  # from here on without a call, so that no interrupt comes in between
         self._stamp = following
         del self.records[:count]

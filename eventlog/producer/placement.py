@@ -30,6 +30,7 @@ class Placement:
 
     def __init__(self, config: ProducerConfig) -> None:
         self.is_sticky = config.partitioner == "default"
+        self.hashes_keys = not callable(config.partitioner)
         self._custom: Partitioner | None = config.partitioner if callable(config.partitioner) else None
         self._batch_size = config.batch_size
         self._keyless: dict[str, StickyPartitioner | RoundRobinPartitioner] = {}
@@ -74,7 +75,7 @@ class Placement:
             return {_checked(explicit, topic.name, count): range(n)}
         if self._custom is None and (count == 1 or (keys is None and self.is_sticky)):
             return {self.keyless(topic.name, count): range(n)}
-        return _places(self._numbers(topic, values, keys, count))
+        return places_by_number(self._numbers(topic, values, keys, count))
 
     def _numbers(self, topic: Topic, values: Sequence[Any], keys: Sequence[Any] | None, count: int) -> NDArray[Any]:
         if keys is not None and self._custom is None:
@@ -90,7 +91,7 @@ class Placement:
         return np.array(numbers, dtype=np.int32)
 
 
-def _places(numbers: NDArray[Any]) -> dict[int, Sequence[int]]:
+def places_by_number(numbers: NDArray[Any]) -> dict[int, Sequence[int]]:
     """Return, for each partition in ``numbers``, where it stands there, in order."""
     narrow = numbers.astype(np.uint16) if numbers.max() <= _MOST_UINT16 else numbers  # is sorted by its digits
     order = np.argsort(narrow, kind="stable").tolist()

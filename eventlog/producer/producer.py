@@ -25,7 +25,6 @@ from eventlog.files.signal_handlers import suppress, unless_reentrant
 from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.format.compression import codec_id, compress
 from eventlog.format.record_input import (
-    LATEST_MS,
     checked_column,
     checked_header_column,
     checked_headers,
@@ -34,25 +33,27 @@ from eventlog.format.record_input import (
     checked_times,
     clock_ms,
 )
-from eventlog.producer.arguments import check_size, chosen, serialized
-from eventlog.producer.buffer_pool import SMALL, BufferPool
-from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, Part, unacknowledged
+from eventlog.producer.arguments import check_size, header_bytes, serialized
+from eventlog.producer.buffer_pool import SMALL, BufferPool, may_wait_uncounted
+from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, unacknowledged
+from eventlog.producer.keyed_sends import LAST_SECOND, KeyedSends
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.record_columns import record_bytes
+from eventlog.producer.record_lists import write_list
 from eventlog.producer.transaction_manager import TransactionManager
 from eventlog.producer.transactional import Transactional
+from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.quantities import checked_timeout
 from eventlog.serializers import as_bytes, serializer
 from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.topic import Topic
 
-_CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
-_LAST_SECOND = LATEST_MS // 1000  # that a record can be stamped with
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
-class Producer(Transactional):
+class Producer(KeyedSends, Transactional):
     """Sends records to topics. Thread-safe; order is kept within a partition.
 
     Made by `EventLog.producer`. A context manager; closing it writes everything that waits, and so does the end of
@@ -69,8 +70,9 @@ class Producer(Transactional):
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_later", "_linger", "_lock", "_now",
-        "_placement", "_pool", "_registry", "_serialize_key", "_serialize_value", "config", "linger_seconds",
+        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_fast_keyed", "_later", "_linger", "_lock",
+        "_now", "_placement", "_places_later", "_pool", "_registry", "_serialize_key", "_serialize_value",
+        "config", "linger_seconds",
     )
     # fmt: on
 
@@ -88,7 +90,10 @@ class Producer(Transactional):
         self._serialize_value = serializer(config.value_serializer, "value")
         self._pool = BufferPool(config, self._codec, self._now, self._drained)
         self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
-        self._fast_allowed = self._may_be_fast()
+        self._fast_keyed: dict[str, UnplacedRecords] = {}  # and one with a key
+        may_wait = may_wait_uncounted(config)
+        self._fast_allowed = may_wait and self._placement.is_sticky and self._serialize_value is None
+        self._places_later = may_wait and self._placement.hashes_keys
         self._lock = Mutex()
         self._linger: LingerThread | None = None
         self._closed = False
@@ -96,17 +101,6 @@ class Producer(Transactional):
         is_transactional = config.transactional_id is not None
         self._transactions = TransactionManager(coordinator, config, self._codec) if is_transactional else None
         _every_producer.add(self)
-
-    def _may_be_fast(self) -> bool:
-        config = self.config
-        return (
-            self._placement.is_sticky
-            and self._serialize_value is None
-            and config.acks != 0
-            and config.linger_ms > 0
-            and config.transactional_id is None
-            and config.buffer_memory >= 2 * _CONGESTED * max(config.batch_size, 1)
-        )
 
     # --- sending ---
 
@@ -127,30 +121,26 @@ class Producer(Transactional):
         RecordTooLargeError, UnknownTopicError, UnknownPartitionError, BufferExhaustedError after ``max_block_ms``,
         and ClosedError. What goes wrong later is the delivery's error.
         """
-        # A plain value for a known topic: no lock is taken, and the list is appended to in one atomic step.
-        try:
-            buffer = self._fast[topic]
-        except (KeyError, TypeError):
-            return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
-        if (
-            key is None
-            and headers is None
-            and partition is None
-            and timestamp_ms is None
-            and type(value) is bytes
-            and len(value) <= SMALL
-        ):
-            delivery = Delivery()
-            delivery.value = value
-            delivery.stamp = stamp = self._now()
-            delivery.home = buffer
-            if not 0 <= stamp < _LAST_SECOND:
-                clock_ms(stamp)  # which says what is wrong with the clock
-            records = buffer.records
-            records.append(delivery)
-            if len(records) >= buffer.limit:
-                self._filled(buffer)
-            return delivery
+        # The short ways for a topic that is known: no lock is taken, and a list is appended to in one atomic step.
+        if partition is None and timestamp_ms is None and type(topic) is str:
+            if key is not None:
+                unplaced = self._fast_keyed.get(topic)
+                if unplaced is not None:
+                    return self._send_known(unplaced, value, key, headers)
+            elif headers is None and type(value) is bytes:
+                buffer = self._fast.get(topic)
+                if buffer is not None and len(value) <= SMALL and not buffer.before:
+                    delivery = Delivery()
+                    delivery.value = value
+                    delivery.stamp = stamp = self._now()
+                    delivery.home = buffer
+                    if not 0 <= stamp < LAST_SECOND:
+                        clock_ms(stamp)
+                    records = buffer.records
+                    records.append(delivery)
+                    if len(records) >= buffer.limit:
+                        self._filled(buffer)
+                    return delivery
         return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
 
     @calls_out
@@ -159,26 +149,51 @@ class Producer(Transactional):
     ) -> Delivery:
         self._check_open()
         topic = self._registry.to_write(name)
+        return self._send_full(topic, self._value(value), self._key(key), headers, partition, timestamp_ms)
+
+    def _key(self, key: Any) -> bytes | None:
+        if self._serialize_key is not None:
+            key = self._serialize_key(key)
+        return key if type(key) is bytes else as_bytes(key, "key")
+
+    def _value(self, value: Any) -> bytes | None:
+        if self._serialize_value is not None:
+            value = self._serialize_value(value)
+        return value if type(value) is bytes else as_bytes(value, "value")
+
+    def _send_full(
+        self,
+        topic: Topic,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Any,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> Delivery:
         delivery = FullDelivery()
-        delivery.key = as_bytes(key if self._serialize_key is None else self._serialize_key(key), "key")
-        delivery.value = as_bytes(value if self._serialize_value is None else self._serialize_value(value), "value")
-        delivery.headers = checked_headers(headers)
+        delivery.key, delivery.value, delivery.headers = key, value, checked_headers(headers)
         delivery.stamp = self._now()
         now_ms = clock_ms(delivery.stamp)
         delivery.timestamp_ms = now_ms if timestamp_ms is None else checked_time(timestamp_ms)
         check_size(topic, delivery, self._codec)
-        number = self._placement.choose(topic, delivery.key, delivery.value, partition)
+        size = record_bytes(delivery)
+        if self._places_later:
+            unplaced = self._pool.unplaced(topic)
+            if key is not None and partition is None and size + header_bytes(delivery.headers) <= unplaced.most:
+                return self._send_unplaced(unplaced, delivery, size)
+            unplaced.place()
+        number = self._placement.choose(topic, key, value, partition)
         if self._transactions is not None:
             self._transactions.send(topic.partitions[number], delivery)
-            if delivery.key is None:
-                self._placement.sent(topic.name, record_bytes(delivery))
+            if key is None:
+                self._placement.sent(topic.name, size)
             return delivery
         buffer = self._pool.get(topic, number)
         delivery.home = buffer
-        self._pool.reserve(record_bytes(delivery), topic.name)
+        self._pool.reserve(size, topic.name)
         buffer.full_sent += 1
         buffer.records.append(delivery)
-        self._after_slow_send(buffer, keyless=delivery.key is None and partition is None)
+        self._after_slow_send(buffer, keyless=key is None and partition is None)
         if self.config.acks == 0:
             return unacknowledged(delivery, number, topic.name)
         return delivery
@@ -220,9 +235,9 @@ class Producer(Transactional):
         if self._linger is not None:
             self._linger.signal()
         waiting = len(buffer.records)
-        most = min(_CONGESTED * buffer.full, self._pool.most_uncounted)
+        most = self._pool.most(buffer)
         if waiting >= most:
-            self._fast.pop(buffer.partition.topic, None)
+            self._slow_down(buffer)
         else:
             buffer.limit = min(waiting + buffer.full, most)  # not again with each record
 
@@ -231,10 +246,9 @@ class Producer(Transactional):
         name = buffer.partition.topic
         if not size and self._linger is not None:
             self._linger.signal()  # what failed may have to be tried again before it would have lingered
-        if self._fast.get(name) is not buffer:
-            return
         if not size:
-            self._fast.pop(name, None)  # the next send looks the topic up again
+            self._slow_down(buffer)
+        if self._fast.get(name) is not buffer:
             return
         self._placement.sent(name, size)
         with suppress(EventLogError):  # deleted meanwhile: these records were written all the same
@@ -242,6 +256,16 @@ class Producer(Transactional):
             number = self._placement.keyless(name, len(topic.partitions))
             if number != buffer.partition.number:
                 self._fast[name] = self._pool.get(topic, number)
+
+    def _slow_down(self, buffer: RecordBuffer) -> None:
+        """The next send looks the topic up again, and is counted."""
+        self._fast.pop(buffer.partition.topic, None)
+        self._fast_keyed.pop(buffer.partition.topic, None)
+
+    def cool_down(self) -> None:
+        """The same for all topics: nothing has been sent for a while, or never will be again."""
+        self._fast.clear()
+        self._fast_keyed.clear()
 
     # --- whole lists ---
 
@@ -278,35 +302,18 @@ class Producer(Transactional):
             if keys is None:
                 self._placement.sent(found.name, size)
             return waiting
-        encoded = {
-            number: found.partitions[number].encode(
-                chosen(values, places, len(values)),
-                chosen(keys, places, len(values)),
-                chosen(stamps, places, len(values)),
-                chosen(headers, places, len(values)),
-                self._codec,
-                self._pool.get(found, number).guess_stamp(),
-            )
-            for number, places in split.items()
-        }
-        parts = []
-        for number, places in split.items():
-            outcome = self._pool.get(found, number).write_behind(encoded[number])
-            parts.append(Part(outcome, places, chosen(stamps, places, len(values))))
-            if keys is None:
-                self._placement.sent(found.name, sum(batch.size for batch in encoded[number]))
-        last = next(part for part in parts if part.indices[-1] == len(values) - 1)
-        return ManyDelivery(parts, last)
+        self._pool.place(found)
+        delivery, sizes = write_list(self._pool, found, split, values, keys, stamps, headers, self._codec)
+        if keys is None:
+            for size in sizes:
+                self._placement.sent(found.name, size)
+        return delivery
 
     # --- writing what waits ---
 
     def drain_lingering(self) -> float | None:
         """Write what has lingered or is full; return the seconds until the next is due, None when nothing waits."""
         return self._pool.drain_lingering(self.linger_seconds, self._now)
-
-    def cool_down(self) -> None:
-        """Nothing has been sent for a while: the next send wakes the background thread."""
-        self._fast.clear()
 
     def flush(self, timeout: float | None = None) -> None:
         """Write everything that was sent before; each record's outcome is known when this returns.
@@ -323,7 +330,7 @@ class Producer(Transactional):
         """
         timeout = checked_timeout(timeout)
         self._closed = True
-        self._fast.clear()
+        self.cool_down()
         self._later.close(partial(self._close, timeout), timeout=timeout)
 
     def _close(self, timeout: float | None) -> None:
@@ -356,7 +363,7 @@ class Producer(Transactional):
         """Start empty in a forked child."""
         self._lock = Mutex()
         self._linger = None
-        self._fast.clear()
+        self.cool_down()
         self._pool.after_fork()
         if self._transactions is not None:
             self._transactions.after_fork()

@@ -13,6 +13,7 @@ The lock is taken by ``with`` alone: an interrupt can come between ``acquire()``
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from eventlog.config import ProducerConfig
 from eventlog.errors import ClosedError, EventLogError
@@ -34,7 +35,7 @@ _FIRST_LIMIT = 64  # records, until the first batch has told their size
 class RecordBuffer(InFlight):
     """The unsent records of one partition."""
 
-    __slots__ = ("__weakref__", "_batch_size", "_codec", "_lock", "_most", "full", "is_slow", "last", "limit")
+    __slots__ = ("__weakref__", "_batch_size", "_codec", "_lock", "_most", "before", "full", "is_slow", "last", "limit")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class RecordBuffer(InFlight):
     ) -> None:
         """``stamp`` is that of the first batch; None for a producer that is not idempotent."""
         super().__init__(partition, config, policy, stamp)
+        self.before: Sequence[Delivery] = ()  # records some of which are to come here: not to be overtaken
         self.full = min(_FIRST_LIMIT, most) if config.batch_size else 1  # records that make a batch
         self.limit = self.full  # when to try to write: later, where it could not be done at once
         self.last = False  # the producer was closed: whatever still slips in is written at once
@@ -55,6 +57,11 @@ class RecordBuffer(InFlight):
         self._most = most  # records that `limit` may reach: that values are small now says nothing about the next
         self._codec = codec
         self._lock = Mutex()
+
+    @property
+    def name(self) -> str:
+        """What is told of the deliveries that wait here: the topic and the partition."""
+        return f"{self.partition.topic}-{self.partition.number}"
 
     # --- draining ---
 

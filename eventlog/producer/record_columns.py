@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
-from eventlog.producer.delivery import Delivery, FullDelivery
+from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
 from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
+
+_KEYED = {KeyedDelivery}
+_key, _stamp = attrgetter("key"), attrgetter("stamp")
 
 
 def encode_records(
@@ -20,13 +28,18 @@ def encode_records(
     values = [record.value for record in records]
     if plain:
         return partition.encode(values, None, _sent_ms(records), None, codec, stamp)
-    keys = [record.key if isinstance(record, FullDelivery) else None for record in records]
-    headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
+    kinds = set(map(type, records))
+    if kinds == _KEYED:
+        return partition.encode(values, list(map(_key, records)), _sent_ms(records), None, codec, stamp)
+    keys = [record.key if isinstance(record, KeyedDelivery) else None for record in records]
+    headers = None
+    if FullDelivery in kinds:
+        headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
     return partition.encode(
         values,
         keys if any(key is not None for key in keys) else None,
         [record.sent_ms() for record in records],
-        headers if any(headers) else None,
+        headers if headers is not None and any(headers) else None,
         codec,
         stamp,
     )
@@ -44,16 +57,19 @@ def encode_or_refuse(
         raise refused from refused.__cause__
 
 
-def _sent_ms(records: list[Delivery]) -> int | list[int]:
+def _sent_ms(records: list[Delivery]) -> int | NDArray[np.int64]:
     """Return one timestamp if the first and the last record are of the same millisecond, else one each."""
     first, last = int(records[0].stamp * 1000), int(records[-1].stamp * 1000)
-    return first if first == last else [int(record.stamp * 1000) for record in records]
+    if first == last:
+        return first
+    stamps = np.fromiter(map(_stamp, records), np.float64, len(records))
+    return (stamps * 1000).astype(np.int64)  # cut off, as int() does
 
 
 def record_bytes(record: Delivery) -> int:
     """Return the size of a waiting record's value and key, in bytes."""
     value = record.value
     size = 0 if value is None else len(value)
-    if isinstance(record, FullDelivery) and record.key is not None:
+    if isinstance(record, KeyedDelivery) and record.key is not None:
         size += len(record.key)
     return size

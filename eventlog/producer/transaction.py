@@ -34,6 +34,11 @@ class PendingPart:
         self._sealed: list[FullDelivery] = []
 
     @property
+    def name(self) -> str:
+        """What is told of the deliveries that wait here: the topic and the partition."""
+        return f"{self.partition.topic}-{self.partition.number}"
+
+    @property
     def count(self) -> int:
         """How many records there are."""
         return self._encoded + len(self._open)

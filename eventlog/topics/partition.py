@@ -15,7 +15,7 @@ from eventlog.errors import (
     UnknownTopicError,
 )
 from eventlog.files.mutex import Mutex
-from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, encode_one
+from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, TimestampColumn, encode_one
 from eventlog.format.batch_splitter import encode_batches
 from eventlog.format.compression import topic_codec
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
@@ -114,7 +114,7 @@ class Partition:
         self,
         values: Sequence[bytes | None],
         keys: Sequence[bytes | None] | None = None,
-        timestamps_ms: Sequence[int] | int | None = None,
+        timestamps_ms: TimestampColumn | int | None = None,
         headers: HeaderColumn | None = None,
         codec: int = 0,
         stamp: ProducerStamp = NO_STAMP,

@@ -165,7 +165,9 @@ class TopicRegistry:
         if is_same:
             topic.files.partition_count = files.partition_count
         else:
-            self._known.pop(topic.name, topic).release()
+            self._known.pop(topic.name, topic)
+            topic.tell_users()
+            topic.release()
 
     # --- changing ---
 
@@ -236,6 +238,7 @@ class TopicRegistry:
             self._finish_deletion(name)
             topic = self._known.pop(name, None)
         if topic is not None:
+            topic.tell_users()
             topic.close()
 
     def add_partitions(self, name: str, total: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 from eventlog.config import TopicConfig
 from eventlog.errors import UnknownPartitionError
@@ -67,6 +68,13 @@ class Partitions(Sequence[Partition]):
         return list(self._made.values())
 
 
+class TopicUser(Protocol):
+    """Who keeps a topic without asking for it by name again, and has to be told when it is gone."""
+
+    def topic_is_gone(self) -> None:
+        """Note that the topic was deleted: what has its name from here on is another one."""
+
+
 class Topic:
     """A named set of partitions with one configuration.
 
@@ -80,6 +88,7 @@ class Topic:
         self._registry = registry
         self.files = files
         self.partitions = Partitions(files)
+        self.users: weakref.WeakSet[TopicUser] = weakref.WeakSet()
 
     @property
     def name(self) -> str:
@@ -103,6 +112,11 @@ class Topic:
         key would move.
         """
         self._registry.add_partitions(self.name, total)
+
+    def tell_users(self) -> None:
+        """Tell all who keep the topic that it was deleted."""
+        for user in list(self.users):
+            user.topic_is_gone()
 
     def release(self) -> None:
         """Give back descriptors and mappings until the next use, which tells that the topic is gone if it is."""

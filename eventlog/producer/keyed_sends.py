@@ -1,0 +1,127 @@
+"""How a producer sends records with a key: into `UnplacedRecords`, to be placed many at once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from eventlog.files.signal_handlers import unless_reentrant
+from eventlog.format.record_input import LATEST_MS, checked_headers, clock_ms
+from eventlog.producer.arguments import header_bytes
+from eventlog.producer.buffer_pool import BufferPool
+from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
+from eventlog.producer.linger_thread import LingerThread
+from eventlog.producer.record_buffer import RecordBuffer
+from eventlog.producer.unplaced_records import UnplacedRecords
+from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.topic import Topic
+
+LAST_SECOND = LATEST_MS // 1000  # that a record can be stamped with
+
+
+class KeyedSends:
+    """The part of a producer that is about keys."""
+
+    __slots__ = ()
+
+    _closed: bool
+    _fast_keyed: dict[str, UnplacedRecords]  # where records with a key go without further thought
+    _linger: LingerThread | None
+    _now: Callable[[], float]
+    _pool: BufferPool
+    _registry: TopicRegistry
+
+    def _send_known(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
+        """Send a record with a key to a topic that is known: no lock is taken, and nothing is looked up."""
+        if headers is not None or type(key) is not bytes or type(value) is not bytes:
+            return self._send_checked(unplaced, value, key, headers)
+        if len(key) + len(value) > unplaced.at_once:
+            return self._send_checked(unplaced, value, key, headers)
+        delivery = KeyedDelivery()
+        delivery.key = key
+        delivery.value = value
+        delivery.stamp = stamp = self._now()
+        delivery.home = unplaced
+        if not 0 <= stamp < LAST_SECOND:
+            clock_ms(stamp)  # which says what is wrong with the clock
+        records = unplaced.records
+        records.append(delivery)
+        if len(records) >= unplaced.limit:
+            self._filled_unplaced(unplaced)
+        return delivery
+
+    def _send_checked(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
+        """Do the same with what has to be serialized, or checked, first."""
+        key, value, headers = self._key(key), self._value(value), checked_headers(headers)
+        size = len(key or b"") + len(value or b"") + header_bytes(headers)
+        if key is None or size > unplaced.most:
+            return self._send_full(self._registry.to_write(unplaced.topic.name), value, key, headers, None, None)
+        delivery = KeyedDelivery() if headers is None else FullDelivery()
+        delivery.stamp = stamp = self._now()
+        now_ms = clock_ms(stamp)
+        if isinstance(delivery, FullDelivery):
+            delivery.headers, delivery.timestamp_ms = headers, now_ms
+        delivery.key, delivery.value, delivery.home = key, value, unplaced
+        unplaced.records.append(delivery)
+        if len(unplaced.records) >= unplaced.limit:
+            self._filled_unplaced(unplaced)
+        return delivery
+
+    def _send_unplaced(self, unplaced: UnplacedRecords, delivery: FullDelivery, size: int) -> Delivery:
+        """Send one to a topic that was looked up; ``size`` bytes count against ``buffer_memory``."""
+        name = unplaced.topic.name
+        self._pool.reserve(size, name)
+        delivery.home = unplaced
+        unplaced.records.append(delivery)
+        if self._linger is None:
+            self._start_linger_thread()
+        if self._fast_keyed.get(name) is not unplaced:
+            if not unplaced.is_congested:
+                self._fast_keyed[name] = unplaced
+            if self._linger is not None:
+                self._linger.signal()
+        if self._closed:  # behind the store: close() may have come in between
+            self._fast_keyed.clear()
+            for buffer in unplaced.place():
+                unless_reentrant(buffer.drain)
+        elif len(unplaced.records) >= unplaced.limit:
+            self._filled_unplaced(unplaced)
+        return delivery
+
+    def _filled_unplaced(self, unplaced: UnplacedRecords) -> None:
+        """Compute the partitions of what waits, and write the batches that are full now."""
+        touched = unplaced.place()
+        for buffer in touched:
+            if len(buffer.records) >= buffer.limit:
+                self._filled(buffer)
+        if any(len(buffer.records) >= buffer.limit for buffer in touched):
+            unplaced.is_congested = True
+            self._fast_keyed.pop(unplaced.topic.name, None)
+        elif touched:
+            unplaced.is_congested = False
+
+    # --- what the producer has besides ---
+
+    @abstractmethod
+    def _key(self, key: Any) -> bytes | None: ...
+
+    @abstractmethod
+    def _value(self, value: Any) -> bytes | None: ...
+
+    @abstractmethod
+    def _send_full(
+        self,
+        topic: Topic,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Any,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> Delivery: ...
+
+    @abstractmethod
+    def _filled(self, buffer: RecordBuffer) -> None: ...
+
+    @abstractmethod
+    def _start_linger_thread(self) -> None: ...
