@@ -31,7 +31,7 @@ LOW_32_BITS = 0xFFFFFFFF
 LOW_31_BITS = 0x7FFFFFFF  # Kafka's toPositive clears the sign bit: Java's abs() has no answer for -2**31
 
 CACHED_KEY_BYTES = 64  # longer keys are rarely repeated ones, and would make the cache's memory unbounded
-CACHED_KEYS = 8192
+CACHED_KEYS = 32768
 
 SHORT_KEY_BYTES = 63  # a table of at most 15 words a key
 _WORD = bytes(4)
@@ -67,7 +67,7 @@ _cached_murmur2 = lru_cache(maxsize=CACHED_KEYS)(murmur2)
 def partition_for_key(key: bytes, partitions: int) -> int:
     """Return the partition of ``key``, 0 to ``partitions - 1``, as Kafka's ``partitionForKey`` does.
 
-    The hashes of short keys are remembered (about 2 MB at most), since keys come again and again.
+    The hashes of short keys are remembered (some 8 MB at most), since keys come again and again.
     Raises `InvalidPartitionsError` when ``partitions`` is less than 1.
 
     >>> partition_for_key(b"foobar", 12)

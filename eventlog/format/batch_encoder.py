@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import crc32c
@@ -107,22 +108,22 @@ def joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[byte
 
 
 @lru_cache(maxsize=4)
-def _one_trailer(timestamp_ms: int, columns: int = L.COLUMN_VALUES) -> bytes:
+def _one_trailer(timestamp_ms: int, columns: int = L.COLUMN_VALUES, stamp: ProducerStamp = NO_STAMP) -> bytes:
     """Return the trailer of a single record's batch: within a millisecond, the same bytes serve all."""
-    return _pack_trailer(0, 0, timestamp_ms, timestamp_ms, -1, -1, -1, 1, columns, L.VERSION_2)
+    return _pack_trailer(stamp.attributes, 0, timestamp_ms, timestamp_ms, *stamp[:3], 1, columns, L.VERSION_2)
 
 
-def encode_one(value: bytes, timestamp_ms: int) -> BatchFields:
+def encode_one(value: bytes, timestamp_ms: int, stamp: ProducerStamp = NO_STAMP) -> BatchFields:
     """Encode one record that has a value and nothing else: the shortest way, in one piece, into a plain tuple."""
-    trailer = _one_trailer(timestamp_ms)
+    trailer = _one_trailer(timestamp_ms, L.COLUMN_VALUES, stamp)
     length = len(value)
     tail = trailer + _pack_pair(0, length) + value + _PADDING[length & 7]
     return tail, _crc(tail), len(tail) + _CRC_START, 1, timestamp_ms
 
 
-def encode_one_keyed(key: bytes, value: bytes, timestamp_ms: int) -> BatchFields:
+def encode_one_keyed(key: bytes, value: bytes, timestamp_ms: int, stamp: ProducerStamp = NO_STAMP) -> BatchFields:
     """Encode one record that has a key and a value, in the same way."""
-    trailer = _one_trailer(timestamp_ms, L.COLUMN_KEYS | L.COLUMN_VALUES)
+    trailer = _one_trailer(timestamp_ms, L.COLUMN_KEYS | L.COLUMN_VALUES, stamp)
     width, length = len(key), len(value)
     tail = (
         trailer + _pack_pair(0, width) + key + _PADDING[width & 7]
@@ -214,15 +215,21 @@ class _Body:
 
     def add_headers(self, headers: HeaderColumn) -> None:
         """Add the headers unless no record has any: n + 1 offsets into the pairs, their names, their values."""
-        counts = np.fromiter((len(pairs) if pairs else 0 for pairs in headers), dtype=L.OFFSETS, count=len(headers))
+        groups = [pairs or () for pairs in headers]
+        counts = np.fromiter(map(len, groups), dtype=L.OFFSETS, count=len(groups))
         if not counts.any():
             return
-        names, values = _split_headers(headers)
+        names, values = zip(*chain.from_iterable(groups), strict=True)
         self._add(_running(counts).tobytes())
-        self._add_plain(names)
-        valid = np.fromiter((value is not None for value in values), dtype=np.bool_, count=len(values))
+        self._add_plain(list(map(str.encode, names)))
+        try:
+            b"".join(values)
+            valid = np.ones(len(values), dtype=np.bool_)
+        except TypeError:  # some are None
+            valid = np.fromiter((value is not None for value in values), dtype=np.bool_, count=len(values))
+            values = tuple([value or b"" for value in values])
         self._add(np.packbits(valid, bitorder="little").tobytes())
-        self._add_plain([value or b"" for value in values])
+        self._add_plain(values)
         self.columns |= L.COLUMN_HEADERS
 
     def compress(self, codec: int) -> None:
@@ -233,8 +240,11 @@ class _Body:
         self._add(L.COMPRESSED_SIZES.pack(len(plain), len(packed)) + packed)
 
     def _add_plain(self, column: Sequence[bytes]) -> None:
-        self._add(_running(np.fromiter(map(len, column), dtype=L.OFFSETS, count=len(column))).tobytes())
-        self._add(b"".join(column))
+        data = b"".join(column)
+        offsets = _offsets(column, len(data))
+        assert offsets is not None  # they are bytes
+        self._add(offsets.tobytes())
+        self._add(data)
 
     def _add(self, part: bytes) -> None:
         size = len(part)
@@ -271,13 +281,3 @@ def _running(lengths: NDArray[Any]) -> NDArray[np.int32]:
     offsets = np.zeros(len(lengths) + 1, dtype=L.OFFSETS)
     np.cumsum(lengths, dtype=np.int32, out=offsets[1:])
     return offsets
-
-
-def _split_headers(headers: HeaderColumn) -> tuple[list[bytes], list[bytes | None]]:
-    names: list[bytes] = []
-    values: list[bytes | None] = []
-    for pairs in headers:
-        for name, value in pairs or ():
-            names.append(name.encode())
-            values.append(value)
-    return names, values

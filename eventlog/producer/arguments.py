@@ -50,4 +50,11 @@ def check_size(topic: Topic, delivery: FullDelivery, codec: int) -> None:
 
 def header_bytes(headers: RecordHeaders | None) -> int:
     """Return what the headers take in a batch at most, in bytes."""
-    return 0 if headers is None else 32 + sum(len(name) * 4 + len(value or b"") + 8 for name, value in headers)
+    if headers is None:
+        return 0
+    size = 32
+    for name, value in headers:
+        size += 4 * len(name) + 8
+        if value is not None:
+            size += len(value)
+    return size

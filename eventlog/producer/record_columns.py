@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -14,8 +15,8 @@ from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
 from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
 
-_KEYED = {KeyedDelivery}
-_key, _stamp = attrgetter("key"), attrgetter("stamp")
+_FULL = {FullDelivery}
+_key, _headers, _stamp, _timestamp = map(attrgetter, ("key", "headers", "stamp", "timestamp_ms"))
 
 
 def encode_records(
@@ -25,24 +26,34 @@ def encode_records(
 
     Raises RecordTooLargeError, and whatever else `Partition.encode` does.
     """
+    if len(records) == 1:
+        one = _encode_one(partition, records[0], codec, stamp)
+        if one is not None:
+            return [one]
     values = [record.value for record in records]
     if plain:
         return partition.encode(values, None, _sent_ms(records), None, codec, stamp)
     kinds = set(map(type, records))
-    if kinds == _KEYED:
-        return partition.encode(values, list(map(_key, records)), _sent_ms(records), None, codec, stamp)
+    if FullDelivery not in kinds and Delivery not in kinds:
+        return partition.encode(values, _keys(records), _sent_ms(records), None, codec, stamp)
+    if kinds == _FULL:
+        stamps = np.fromiter(map(_timestamp, records), np.int64, len(records))
+        headers = list(map(_headers, records))
+        return partition.encode(values, _keys(records), stamps, headers if any(headers) else None, codec, stamp)
     keys = [record.key if isinstance(record, KeyedDelivery) else None for record in records]
-    headers = None
-    if FullDelivery in kinds:
-        headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
-    return partition.encode(
-        values,
-        keys if any(key is not None for key in keys) else None,
-        [record.sent_ms() for record in records],
-        headers if headers is not None and any(headers) else None,
-        codec,
-        stamp,
-    )
+    headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
+    return partition.encode(values, keys, [record.sent_ms() for record in records], headers, codec, stamp)
+
+
+def _encode_one(partition: Partition, record: Delivery, codec: int, stamp: ProducerStamp) -> EncodedBatch | None:
+    if isinstance(record, FullDelivery) and record.headers:
+        return None
+    key = record.key if isinstance(record, KeyedDelivery) else None
+    return partition.encode_one(record.value, key, record.sent_ms(), codec, stamp)
+
+
+def _keys(records: Sequence[Delivery]) -> list[bytes | None]:
+    return list(map(_key, records))
 
 
 def encode_or_refuse(

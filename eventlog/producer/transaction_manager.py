@@ -323,8 +323,9 @@ class TransactionManager:
         raise IllegalStateError(f"not possible in state {self.state.name}", hint=hint)
 
     def _refuse_unless_open(self) -> None:
-        self._refuse_unless(State.OPEN)
-        self._refuse_committed()
+        if self.state is not State.OPEN or self._attempt is not None:
+            self._refuse_unless(State.OPEN)
+            self._refuse_committed()
         self._refuse_unless_current()
 
     def _refuse_unless_current(self) -> None:

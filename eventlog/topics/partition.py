@@ -15,7 +15,7 @@ from eventlog.errors import (
     UnknownTopicError,
 )
 from eventlog.files.mutex import Mutex
-from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, TimestampColumn, encode_one
+from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, TimestampColumn, encode_one, encode_one_keyed
 from eventlog.format.batch_splitter import encode_batches
 from eventlog.format.compression import topic_codec
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
@@ -132,6 +132,17 @@ class Partition:
             max_bytes=self._max_bytes,
             stamp=stamp,
         )
+
+    def encode_one(
+        self, value: bytes | None, key: bytes | None, timestamp_ms: int, codec: int, stamp: ProducerStamp
+    ) -> EncodedBatch | None:
+        """Encode one record in the shortest way; None where it is large, compressed, or has no value."""
+        codec = codec if self._codec is None else self._codec
+        if codec or value is None or len(value) + len(key or b"") > self._max_bytes - _SINGLE_OVERHEAD:
+            return None
+        if key is None:
+            return EncodedBatch(*encode_one(value, timestamp_ms, stamp))
+        return EncodedBatch(*encode_one_keyed(key, value, timestamp_ms, stamp))
 
     def flush(self) -> None:
         """Bring every record published so far to the device."""
