@@ -74,7 +74,7 @@ class Consumer:
         if directory is not None:
             self._group = group_reader(
                 config, directory, offsets, registry, clock, subscription=self._subscription, fetcher=self._fetcher,
-                make_reader=self._factory.make, thread=self._thread,
+                make_reader=self._make_reader, thread=self._thread,
             )  # fmt: skip
         self._metrics = ConsumerMetrics(clock, self._fetcher, self._group)
 
@@ -156,6 +156,10 @@ class Consumer:
         make = self._factory.make if initial else self._factory.make_late
         self._fetcher.set_partitions(self._subscription.partitions(), make)
         self._seen_version = version
+
+    def _make_reader(self, tp: TopicPartition) -> PartitionReader:
+        """Make one for the group. A method: who drops a member without closing it ends it when the collector runs."""
+        return self._factory.make(tp)
 
     # --- reading ---
 

@@ -15,7 +15,7 @@ def test_a_topic_made_anew_is_read_from_its_beginning(log: eventlog.EventLog, is
     """The group begins at the first record of the new topic, whether or not a member lived while the old one went."""
     log.create_topic("t").partitions[0].append([b"old"] * 5)
     log.create_topic("u")
-    member = log.consumer("t", group="g", auto_offset_reset="earliest")
+    member = log.consumer(group="g", auto_offset_reset="earliest")
     member.subscribe(pattern="t|u")
     assert len(member.poll()) == 5
     member.commit()
