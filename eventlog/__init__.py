@@ -47,6 +47,7 @@ from eventlog.errors import (
     InvalidPartitionsError,
     InvalidRecordError,
     InvalidTopicError,
+    LockTimeoutError,
     LogFullError,
     LogMovedError,
     MissingExtraError,
@@ -133,6 +134,7 @@ __all__ = [
     "InvalidRecordError",
     "InvalidTopicError",
     "Limits",
+    "LockTimeoutError",
     "LogFullError",
     "LogMovedError",
     "ManualClock",
@@ -195,10 +197,12 @@ def open(path: str | os.PathLike[str], **options: Any) -> EventLog:
 
     ``options``: ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
     partitions hold descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group
-    without members are kept; ``readonly=True`` never creates, changes or repairs anything, and raises
+    without members are kept; ``lock_timeout_ms`` (30 s) bounds each wait for a lock that another process holds, in this
+    call and all others; ``readonly=True`` never creates, changes or repairs anything, takes no lock, and raises
     NotALogError when no log lies there. Raises NotALogError for a directory that holds something else,
-    UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system, and
-    ReadOnlyLogError when a new log cannot be created. A log in a directory that may only be read opens for reading.
+    UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system,
+    ReadOnlyLogError when a new log cannot be created, and LockTimeoutError. A log in a directory that may only be read
+    opens for reading.
 
     >>> import eventlog, tempfile
     >>> with eventlog.open(tempfile.mkdtemp()) as log:

@@ -51,6 +51,7 @@
         ├── WakeupError                                another thread called wakeup()
         ├── BufferExhaustedError (TimeoutError)        send() waited max_block_ms for buffer_memory
         └── DeliveryTimeoutError (TimeoutError)        result(timeout=...) ran out
+            └── LockTimeoutError                       another process holds a lock for too long
 
 Each error inherits the built-in that a Python programmer would catch, carries its coordinates as attributes
 (``path``, ``topic``, ``partition``, ``offset``, ``position``, whichever apply) and says what to do next.
@@ -310,3 +311,13 @@ class BufferExhaustedError(EventLogError, TimeoutError):
 
 class DeliveryTimeoutError(EventLogError, TimeoutError):
     """What was waited for did not happen in time: a record may still be written, another process lets nobody go on."""
+
+
+class LockTimeoutError(DeliveryTimeoutError):
+    """Another process has held the lock of the file ``path`` for too long, stopped or hanging; nothing was written.
+
+    ``process`` is its id, where the system tells. The wait is bounded by ``lock_timeout_ms`` of `eventlog.open`, for a
+    producer's records by ``delivery_timeout_ms``, and for ``init_transactions`` by ``max_block_ms``.
+    """
+
+    process: int | None = None

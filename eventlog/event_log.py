@@ -23,6 +23,7 @@ from eventlog.errors import (
     LogMovedError,
 )
 from eventlog.files.deferred import ClosesLater
+from eventlog.files.file_lock import DEFAULT_LOCK_TIMEOUT
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mutex import is_reentered
 from eventlog.files.signal_handlers import suppress
@@ -43,7 +44,7 @@ from eventlog.topics.registry import TopicRegistry, check_names
 from eventlog.topics.topic import Topic
 
 MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit of a process is 1024
-
+LOCK_TIMEOUT_MS = int(DEFAULT_LOCK_TIMEOUT * 1000)
 OFFSETS_RETENTION_MINUTES = 7 * 24 * 60  # Kafka's offsets.retention.minutes
 
 _every_log: weakref.WeakSet[EventLog] = weakref.WeakSet()
@@ -65,16 +66,19 @@ class EventLog:
         max_open_partitions: int = MAX_OPEN_PARTITIONS,
         readonly: bool = False,
         offsets_retention_minutes: int = OFFSETS_RETENTION_MINUTES,
+        lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     ) -> None:
         _check_count("max_open_partitions", max_open_partitions)
         _check_count("offsets_retention_minutes", offsets_retention_minutes)
+        _check_count("lock_timeout_ms", lock_timeout_ms)
+        lock_timeout = lock_timeout_ms / 1000
         self.path = os.path.abspath(os.fsdecode(path))
         self._real_path = real = os.path.realpath(self.path)  # from here on, no link is followed
         fs = filesystem or FileSystem()
-        self.readonly = prepare(fs, real, readonly=readonly)
+        self.readonly = prepare(fs, real, readonly=readonly, lock_timeout=lock_timeout)
         self._root = LogRoot(fs, self.path, real)
         with translated(real):
-            self._session = Session(fs, real, readonly=self.readonly)
+            self._session = Session(fs, real, readonly=self.readonly, lock_timeout=lock_timeout)
         self._context = LogContext(
             fs,
             clock or SystemClock(),
@@ -82,7 +86,9 @@ class EventLog:
             self._session.number,
             self.readonly,
             self._session.look_again,
+            self._session.latest_number,
             root=self._root,
+            lock_timeout=lock_timeout,
         )
         self._registry = TopicRegistry(self._context, real, self._session)
         self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)

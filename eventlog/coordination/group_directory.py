@@ -99,14 +99,12 @@ def _long_name(fs: FileSystem, path: str) -> str | None:
 class GroupDirectory:
     """The files of one group. ``path`` and ``group`` tell which."""
 
-    def __init__(
-        self, fs: FileSystem, log_path: str, group: str, *, readonly: bool = False, root: NoRoot = _NO_ROOT
-    ) -> None:
+    def __init__(self, fs: FileSystem, log_path: str, group: str, *, root: NoRoot = _NO_ROOT) -> None:
         """``root`` tells whether the log is still at ``log_path``."""
         self.group = group
         self.path = os.path.join(log_path, GROUPS, group_directory_name(group))
         self.root = root
-        self.lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
+        self.lock = FileLock(fs, os.path.join(self.path, LOCK))
         self._fs = fs
         self._words: Words | None = None
         self._pages: dict[str, Words] = {}

@@ -28,7 +28,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from eventlog.coordination.directory_name import directory_name, is_directory_name
-from eventlog.errors import DeliveryTimeoutError, InvalidConfigError, ProducerFencedError
+from eventlog.errors import InvalidConfigError, ProducerFencedError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
 from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem, translated
@@ -56,7 +56,7 @@ def transactional_ids(fs: FileSystem, root: str) -> list[str]:
 class TransactionalId:
     """The files of one transactional id, and this process's hold on them."""
 
-    def __init__(self, context: LogContext, root: str, transactional_id: str, *, readonly: bool = False) -> None:
+    def __init__(self, context: LogContext, root: str, transactional_id: str) -> None:
         """Raises InvalidConfigError for a text that cannot be one."""
         try:
             name = directory_name(transactional_id)
@@ -68,8 +68,8 @@ class TransactionalId:
         self._fs = fs = context.fs
         self._clock = context.clock
         self._root = context.root
-        self._lock = FileLock(fs, os.path.join(self.path, LOCK), readonly=readonly)
-        self._owner = FileLock(fs, os.path.join(self.path, TRANSACTION_OWNER), readonly=readonly)
+        self._lock = FileLock(fs, os.path.join(self.path, LOCK))
+        self._owner = FileLock(fs, os.path.join(self.path, TRANSACTION_OWNER))
         self._page: Words | None = None
         self._is_owner = False
 
@@ -78,7 +78,7 @@ class TransactionalId:
     def begin(self, patience: float, timeout_ms: int) -> tuple[int, int]:
         """Take the next epoch, and return the producer id and it; fences the producer that had the one before.
 
-        Raises DeliveryTimeoutError when another process holds the lock for longer than ``patience`` seconds.
+        Raises LockTimeoutError when another process holds the lock for longer than ``patience`` seconds.
         """
         self._root.check()  # before anything is made in another log
         with translated(self.path):
@@ -125,23 +125,18 @@ class TransactionalId:
 
     @contextlib.contextmanager
     def locked(self, patience: float) -> Iterator[None]:
-        """Hold the lock. Raises DeliveryTimeoutError when that takes longer than ``patience`` seconds."""
+        """Hold the lock. Raises LockTimeoutError when that takes longer than ``patience`` seconds."""
         try:
             try:
                 if not self._lock.acquire_within(patience):
-                    raise self._busy(patience)
+                    what = f"the lock of transactional_id={self.transactional_id!r}"
+                    raise self._lock.timeout_error(patience, what)
                 self._root.check()
                 yield
             finally:
                 self._lock.release()
         finally:
             self._lock.release()  # once more: an interrupt may have come before the first
-
-    def _busy(self, patience: float) -> DeliveryTimeoutError:
-        return DeliveryTimeoutError(
-            f"another process has held the lock of transactional_id={self.transactional_id!r} for {patience} s",
-            path=self.path, hint="is it stopped in the middle of a commit? Let it go on, or kill it",
-        )  # fmt: skip
 
     def refuse_fenced(self, producer_id: int, epoch: int) -> None:
         """Raise ProducerFencedError when another producer has begun here since."""

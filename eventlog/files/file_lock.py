@@ -3,6 +3,11 @@
 POSIX record locks (``lockf``) vanish when *any* descriptor of the file closes, so they are not used. A ``flock``
 belongs to the open file: a forked child shares it, and would keep it held after its owner died. So each lock
 closes its descriptor in the child, which frees nothing in the parent, and opens its own when first used there.
+
+No wait is for ever: the holder may be a process that was stopped. And whoever may only read the log must not be able to
+hold a lock that writers wait for: a lock's file can be read by those alone who can write it. Those are the owner, the
+group and others as they may write to its directory; a file of an earlier version is closed to the rest when its owner
+opens it.
 """
 
 from __future__ import annotations
@@ -13,14 +18,21 @@ import threading
 import time
 import weakref
 
-from eventlog.errors import ForeignFileError
+from eventlog.errors import ForeignFileError, LockTimeoutError
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.lock_holder import describe_process, lock_holder
 from eventlog.files.mutex import Mutex, reentrant_call, refuse_deadlock
 from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
 _LEAST_PAUSES = 0.02  # seconds of pauses, in all, before a lock counts as held for long: its holder needs a processor
+
+DEFAULT_LOCK_TIMEOUT = 30.0  # seconds: longer than any holder needs that goes on; as Kafka's request.timeout.ms
+
+_OWNER_ONLY = 0o600
+_READ, _WRITE = 0o444, 0o222
+_OPENING_TRIES = 50  # at a file that another process has just made, and not yet opened to its group
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -32,10 +44,11 @@ class FileLock:
     stack, gets ReentrantCallError. ``guard`` is the mutex under which others lock the descriptor by themselves.
     """
 
-    def __init__(self, fs: FileSystem, path: str, *, readonly: bool = False) -> None:
+    def __init__(self, fs: FileSystem, path: str, *, timeout: float = DEFAULT_LOCK_TIMEOUT) -> None:
+        """``timeout`` is for how many seconds `acquire` waits."""
         self.path = path
         self._fs = fs
-        self._flags = os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT
+        self._timeout = timeout
         self._file: OpenFile | None = None
         self._owner = 0  # the thread that has taken it, or is about to
         self.guard: Mutex | None = None
@@ -45,32 +58,25 @@ class FileLock:
     def fd(self) -> int:
         """The lock's own descriptor in this process, opened on first use."""
         if self._file is None or self._file.fd < 0:
-            self._file = self._fs.opened(self.path, self._flags).kept()
+            self._file = _opened(self._fs, self.path).kept()
         return self._file.fd
 
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
-        """Take the lock; return False when ``blocking`` is off and another process holds it."""
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        """Take the lock; return False when ``blocking`` is off and another process holds it.
+
+        Otherwise raises LockTimeoutError when it is not free in time.
+        """
         self._owner = threading.get_ident()  # first: whatever comes in between, a lock that is held has an owner
         try:
-            fcntl.flock(self.fd, kind | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._owner = 0
             pass_on_handlers(error)
         else:
             return True
-        if not blocking:
-            return False
-        self.refuse_deadlock()
-        self._owner = threading.get_ident()
-        fcntl.flock(self.fd, kind)
-        return True
-
-    def wait(self, fd: int, error: BlockingIOError) -> None:
-        """Take the lock by ``fd``, its descriptor, for who was told by ``error`` that another process holds it."""
-        pass_on_handlers(error)
-        self.refuse_deadlock()
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        if blocking and not self.acquire_within(self._timeout, shared=shared):
+            raise self.timeout_error(self._timeout)
+        return blocking
 
     def refuse_deadlock(self) -> None:
         """Raise ReentrantCallError when this thread would wait for itself: to be asked when the lock is not free."""
@@ -98,6 +104,15 @@ class FileLock:
             paused += pause
             pause = min(2 * pause, _LONGEST_PAUSE)
         return False
+
+    def timeout_error(self, seconds: float, what: str = "the lock") -> LockTimeoutError:
+        """Return the error of a wait that took too long, with the process that holds the lock, if that is known."""
+        pid = lock_holder(self.path)
+        holder, known = ("another process", {}) if pid is None else (describe_process(pid), {"process": pid})
+        return LockTimeoutError(
+            f"{holder} has held {what} for {seconds:.3g} s", path=self.path, **known,
+            hint="nothing was written. Is it stopped? Let it go on, or end it, and try again",
+        )  # fmt: skip
 
     def release(self) -> None:
         """Free the lock; harmless when it is not held."""
@@ -130,12 +145,18 @@ class FileLock:
 
 
 def is_locked(fs: FileSystem, path: str) -> bool:
-    """Tell whether anyone holds the lock of this file; False when there is no such file, or something else."""
+    """Tell whether anyone holds the lock of this file; False when there is no such file, or something else.
+
+    Who may not open it learns what the system tells of it.
+    """
     try:
         file = fs.opened(path, os.O_RDONLY)
     except (FileNotFoundError, ForeignFileError) as error:
         pass_on_handlers(error)
         return False
+    except PermissionError as error:
+        pass_on_handlers(error)
+        return lock_holder(path) is not None
     try:
         fcntl.flock(file.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -145,6 +166,36 @@ def is_locked(fs: FileSystem, path: str) -> bool:
         next(file.closing, None)  # in place, as above
         file.close()
     return False
+
+
+def _opened(fs: FileSystem, path: str) -> OpenFile:
+    """Open a lock's file, made if it is missing, and closed to those who may only read."""
+    for tries_left in range(_OPENING_TRIES, -1, -1):
+        try:
+            file = fs.opened(path, os.O_RDWR)
+            break
+        except FileNotFoundError as error:
+            pass_on_handlers(error)
+            with suppress(FileExistsError):
+                file = fs.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+                _share(file.fd, os.stat(os.path.dirname(path)).st_mode & _WRITE)
+                break
+        except PermissionError as error:
+            pass_on_handlers(error)
+            if not tries_left:
+                raise
+            time.sleep(_LONGEST_PAUSE)
+    mode = os.fstat(file.fd).st_mode
+    _share(file.fd, mode & _WRITE)
+    return file
+
+
+def _share(fd: int, writers: int) -> None:
+    """Let those read a lock's file who may write it, and no one else; as far as it is ours."""
+    found = os.fstat(fd)
+    wanted = writers | writers << 1
+    if found.st_mode & (_READ | _WRITE) != wanted and found.st_uid == os.geteuid():
+        os.fchmod(fd, wanted)
 
 
 def _close_inherited() -> None:

@@ -81,8 +81,8 @@ class GroupMonitor:
             tuple(self._members(directory, state, alive)), tuple(self._lags(state, committed)),
         )  # fmt: skip
 
-    def _directory(self, group: str, *, readonly: bool = True) -> GroupDirectory:
-        return GroupDirectory(self._fs, self._root, group, readonly=readonly, root=self._context.root)
+    def _directory(self, group: str) -> GroupDirectory:
+        return GroupDirectory(self._fs, self._root, group, root=self._context.root)
 
     def _look(self, directory: GroupDirectory) -> tuple[GroupState | None, set[str]]:
         """Return the state, and who lived while it was the state."""
@@ -117,7 +117,9 @@ class GroupMonitor:
         )  # fmt: skip
 
     def _last_poll(self, directory: GroupDirectory, member_id: str) -> int | None:
-        page = open_page(self._fs, directory.member_path(member_id), L.MEMBER_MAGIC, writable=False)
+        page = None
+        with suppress(PermissionError):  # who may only read the log may not hold a member's lock
+            page = open_page(self._fs, directory.member_path(member_id), L.MEMBER_MAGIC, writable=False)
         if page is None:
             return None
         ago = int(self._clock.monotonic() * 1000) - page.view(np.uint64).item(L.MEMBER_LAST_POLL)
@@ -154,7 +156,7 @@ class GroupMonitor:
         Raises GroupNotEmptyError while a member lives, UnknownGroupError, InvalidGroupError and ReadOnlyLogError.
         """
         self._registry.refuse_readonly()
-        directory = self._directory(group, readonly=False)
+        directory = self._directory(group)
         state_path = os.path.join(directory.path, GROUP_STATE)
         with translated(directory.path):
             if not (self._offsets.all_committed(group) or self._fs.exists(state_path) or self._alive(directory)):
@@ -195,7 +197,7 @@ class GroupMonitor:
             return
         self._next_expiry = now + _EXPIRY_INTERVAL
         for group in self._offsets.stale_groups():
-            directory = self._directory(group, readonly=False)
+            directory = self._directory(group)
             with contextlib.suppress(GroupNotEmptyError):
                 self._delete(directory, partial(self._refuse_used, directory))
 

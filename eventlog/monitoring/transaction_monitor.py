@@ -42,7 +42,7 @@ class TransactionMonitor:
 
     def files(self, name: str) -> TransactionalId:
         """Return the files of an id, to be looked at."""
-        return TransactionalId(self._context, self._root, name, readonly=True)
+        return TransactionalId(self._context, self._root, name)
 
     def recent(self, count: int) -> list[TransactionOutcome]:
         """Return the last outcomes of the journal, newest last. Reads no more of it than that."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from eventlog.errors import EventLogError, LogFullError, StorageError
+from eventlog.errors import EventLogError, LockTimeoutError, LogFullError, StorageError
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import LAST_EPOCH, ProducerStamp
 from eventlog.producer.delivery import Delivery, Outcome
@@ -79,6 +79,12 @@ class Attempt:
         self.retry_at = min(now + policy.backoff, self._deadline)
         return self._tries <= policy.retries and now < self._deadline
 
+    def patience(self, policy: RetryPolicy) -> float:
+        """Return for how many seconds to wait for another process's lock: for as long as the records have time."""
+        if self._tries:
+            return self.seconds_left()
+        return max(0.0, policy.delivery_timeout - max(0.0, policy.now() - self.sent))
+
     @property
     def is_first_failure(self) -> bool:
         """True when it has failed once."""
@@ -108,7 +114,7 @@ def may_succeed_later(error: EventLogError) -> bool:
 
     After a failed sync it will not, before the partition is opened anew: see `Partition.is_poisoned`.
     """
-    if isinstance(error, LogFullError):
+    if isinstance(error, LogFullError | LockTimeoutError):
         return True
     cause = error.__cause__
     return isinstance(error, StorageError) and (

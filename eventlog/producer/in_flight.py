@@ -54,7 +54,7 @@ class InFlight:
 
     def _is_busy(self) -> bool:
         try:
-            return self.partition.log.writer.is_busy()
+            return self.partition.is_busy
         except (EventLogError, OSError) as error:
             pass_on_handlers(error)
             return False  # the append will tell what is wrong, to those whom it concerns
@@ -87,7 +87,13 @@ class InFlight:
         try:
             self._unsettled = (
                 attempt,
-                self.partition.log.writer.append(attempt.batches, self._durability, attempt.stamp, is_own=True),
+                self.partition.log.writer.append(
+                    attempt.batches,
+                    self._durability,
+                    attempt.stamp,
+                    is_own=True,
+                    patience=attempt.patience(self._policy),
+                ),
             )
         except EventLogError as error:
             if isinstance(error, ReentrantCallError) or is_from_handler(error):

@@ -42,7 +42,7 @@ class Transactional:
 
         A producer that had it before, in whichever process, is fenced: its next call raises ProducerFencedError, and
         what it had not committed is gone. What it had committed is there for all to read when this returns. Raises
-        IllegalStateError when done already, and DeliveryTimeoutError when another process holds the id's lock, stopped
+        IllegalStateError when done already, and LockTimeoutError when another process holds the id's lock, stopped
         in the middle of a commit, for longer than ``max_block_ms``.
         """
         self._in_transactions().init()

@@ -24,6 +24,7 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
     fs, path = log.context.fs, os.path.join(log.directory, HEAD)
     with translated(log.directory):
         if log.context.readonly:
+            log.context.session = log.context.look_for_session()
             return _true_head(log, Head.open(fs, path, writable=False))
         try:
             fs.mkdir(log.directory)
@@ -52,8 +53,7 @@ def _is_true(log: PartitionLog, head: Head) -> bool:
 
 
 def shared_head(log: PartitionLog) -> Head | None:
-    """Return the head that writers keep true, for a reader who made do with a private one; None without writers."""
-    if log.context.session == 0:
-        log.context.session = log.context.look_for_session()
+    """Return the head that writers keep true, for who may only read; None without writers."""
+    log.context.session = log.context.look_for_session()
     head = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
     return head if head is not None and _is_true(log, head) else None

@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 
 from eventlog.clock import Clock
+from eventlog.files.file_lock import DEFAULT_LOCK_TIMEOUT
 from eventlog.files.filesystem import FileSystem
 from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.log_root import NoRoot
@@ -84,10 +85,12 @@ class LogContext:
     open_files: OpenFiles
     session: int
     readonly: bool = False
-    look_for_session: Callable[[], int] = int  # for a reader who was alone: the number, once writers have come
+    look_for_session: Callable[[], int] = int  # for who may only read: the number, if writers are there by now
+    latest_session: Callable[[], int] = int  # the same, without a look whether they are
     closed: bool = False
     journal: Journal = attrs.Factory(NoJournal)
     root: NoRoot = attrs.Factory(NoRoot)
+    lock_timeout: float = DEFAULT_LOCK_TIMEOUT  # seconds to wait for a lock that another process holds
 
     def seen_by(self, topic: str) -> LogContext:
         """Return what a topic's partitions are given: those of the journal ask nobody, least of all themselves."""

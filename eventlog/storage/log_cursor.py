@@ -52,7 +52,7 @@ class LogCursor:
         offset = self.next_offset
         head = log.head
         end = head.words.item(L.HEAD_END)
-        if offset >= end and (head.is_private or head.words.item(L.HEAD_WRITER) == L.WRITER_PENDING):
+        if offset >= end and (log.context.readonly or head.words.item(L.HEAD_WRITER) == L.WRITER_PENDING):
             log.look_again()
             end = log.head.words.item(L.HEAD_END)
         if offset >= end and self._segment is not None:

@@ -21,7 +21,7 @@ from eventlog.storage.log_format import check_log_meta, create_log_meta
 _BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
 
 
-def prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
+def prepare(fs: FileSystem, path: str, *, readonly: bool, lock_timeout: float) -> bool:
     """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
     if os.path.exists(path) and not os.path.isdir(path):
         raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
@@ -39,7 +39,7 @@ def prepare(fs: FileSystem, path: str, *, readonly: bool) -> bool:
     readonly = readonly or not os.access(path, os.W_OK)
     with translated(meta):
         if not fs.exists(meta):
-            _create(fs, path, meta)
+            _create(fs, path, meta, lock_timeout)
         check_log_meta(fs, meta)
     return readonly
 
@@ -65,7 +65,7 @@ def _make_if_missing(fs: FileSystem, path: str) -> None:
         fs.mkdir(path)
 
 
-def _create(fs: FileSystem, path: str, meta: str) -> None:
+def _create(fs: FileSystem, path: str, meta: str, lock_timeout: float) -> None:
     with translated(path):
         names = fs.listdir(path)
     foreign = [name for name in names if name not in _BEFORE_A_LOG and not name.endswith(".tmp")]
@@ -74,7 +74,7 @@ def _create(fs: FileSystem, path: str, meta: str) -> None:
             f"the directory holds {foreign[0]!r} but no {LOG_META}", path=path,
             hint="give an empty or a new directory for a new log",
         )  # fmt: skip
-    lock = FileLock(fs, os.path.join(path, ROOT_LOCK))
+    lock = FileLock(fs, os.path.join(path, ROOT_LOCK), timeout=lock_timeout)
     try:
         with translated(path), lock:
             if not fs.exists(meta):

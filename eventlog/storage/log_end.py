@@ -14,12 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eventlog.config import NEVER
-from eventlog.errors import (
-    ClosedError,
-    CorruptSegmentError,
-    EventLogError,
-    ReadOnlyLogError,
-)
+from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, LockTimeoutError, ReadOnlyLogError
 from eventlog.files.filesystem import MAX_PARTS
 from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
@@ -31,6 +26,7 @@ from eventlog.format.record_input import clock_ms
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
 from eventlog.storage.head import EndState
+from eventlog.storage.lock_wait import wait_for_lock
 from eventlog.storage.log_root import LOOK_INTERVAL
 from eventlog.storage.producer_sequences import ProducerSequences
 from eventlog.storage.tail import Tail
@@ -128,12 +124,10 @@ class LogEnd:
 
     def lock_and_take_over(self) -> None:
         """Take the ``flock``, and become the writer. The caller holds the in-process lock, and frees both."""
+        began = time.monotonic()
         if self._lock_fd < 0:
             self._open_lock()
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.wait(self._lock_fd, error)
+        wait_for_lock(self._log, self._lock_fd, began, self._log.context.lock_timeout)
         self.look()
         if self._words.item(_WRITER) != self._token:
             self._take_over()
@@ -368,8 +362,12 @@ class LogEnd:
     def poison(self) -> None:
         """Refuse all further writes, in every process, until the partition is reopened."""
         self._log.head.note_failure()  # at once: whoever syncs, or has waited for this sync, looks there
-        with self._mutex, self._lock:
-            self._stop_writers()
+        with self._mutex:
+            try:
+                with self._lock:
+                    self._stop_writers()
+            except LockTimeoutError:  # of a process that was stopped: what it writes when it goes on is refused as well
+                self._stop_writers()
 
     def poison_locked(self) -> None:
         """Do the same for who holds the lock."""

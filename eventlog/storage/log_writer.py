@@ -30,11 +30,12 @@ from eventlog.errors import EventLogError
 from eventlog.files.filesystem import MAX_PARTS, translate
 from eventlog.files.mutex import reentrant_call
 from eventlog.files.notify import wake
-from eventlog.files.signal_handlers import is_from_handler
+from eventlog.files.signal_handlers import is_from_handler, pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
+from eventlog.storage.lock_wait import wait_for_lock
 from eventlog.storage.log_end import NOBODY, OTHER_SLOT, LogEnd, add_all
 
 _flock = fcntl.flock
@@ -71,20 +72,22 @@ class LogWriter(LogEnd):
         stamp: ProducerStamp | None = None,
         *,
         is_own: bool = False,
+        patience: float | None = None,
     ) -> AppendResult:
         """Append the batches, all or none, and return where they landed; raises as `append_batch` does.
 
         ``stamp`` is that of the first one: records that were written before are not written again, and the result
         tells where they lie. ``is_own`` says that this process made the producer's id, and that it appends by nothing
-        but this writer. Raises OutOfOrderSequenceError when records are missing before these, ProducerFencedError when
-        the epoch is over.
+        but this writer. ``patience`` is for how many seconds to wait for another process's lock, less than the log's
+        ``lock_timeout_ms``. Raises OutOfOrderSequenceError when records are missing before these, ProducerFencedError
+        when the epoch is over.
         """
         several = batches if len(batches) > 1 else None
         if stamp is None:
-            return self.append_batch(batches[0], durability, several)
+            return self.append_batch(batches[0], durability, several, None, patience)
         records = batches[0].records if several is None else sum(batch.records for batch in batches)
         try:
-            return self.append_batch(batches[0], durability, several, (stamp, records, is_own))
+            return self.append_batch(batches[0], durability, several, (stamp, records, is_own), patience)
         except _RepeatedError as repeated:
             base, last, timestamp, _ = repeated.earlier
             if timestamp < 0:  # the batch itself cannot be read any more
@@ -101,11 +104,13 @@ class LogWriter(LogEnd):
         durability: str | None = None,
         several: Sequence[EncodedBatch] | None = None,
         stamped: tuple[ProducerStamp, int, bool] | None = None,
+        patience: float | None = None,
     ) -> AppendResult:
         """Append one batch, given as the fields of an `EncodedBatch`; or ``several`` at once, all or none.
 
         Raises LogFullError when no space is left (nothing was written; the same call succeeds later),
-        UnknownTopicError when the topic was deleted, and StorageError when the device failed. An interrupt
+        UnknownTopicError when the topic was deleted, LogMovedError, LockTimeoutError when another process holds the
+        lock for too long (nothing was written either), and StorageError when the device failed. An interrupt
         (KeyboardInterrupt, MemoryError) leaves the partition usable, and says in a note whether the records were
         written.
         """
@@ -114,6 +119,7 @@ class LogWriter(LogEnd):
         # so that no interrupt comes between taking it and the finally; freeing it untaken is harmless. The mutex knows
         # its owner, and is taken there as well: who has to wait for it looks whether that can ever end.
         base = end = published = timestamp = -1
+        began = _monotonic()
         mutex = self._mutex
         if mutex._is_owned():  # by this thread, in an append that a signal handler has interrupted
             raise reentrant_call()
@@ -132,8 +138,8 @@ class LogWriter(LogEnd):
                     try:
                         _flock(self._lock_fd, _AT_ONCE)
                     except BlockingIOError as error:
-                        self._lock.wait(self._lock_fd, error)
-                    if _monotonic() >= self._look_at:
+                        self._wait_in_turn(error, began, patience)
+                    if began >= self._look_at:
                         self.look()
                     words, tail = self._words, self._tail
                     if words.item(_WRITER) != self._token:
@@ -205,6 +211,13 @@ class LogWriter(LogEnd):
         except BaseException as error:
             self._explain(error, base, published, timestamp)
             raise
+
+    def _wait_in_turn(self, error: BlockingIOError, began: float, patience: float | None) -> None:
+        """Wait for the ``flock``, and look again afterwards: much may have happened."""
+        pass_on_handlers(error)
+        most = self._log.context.lock_timeout
+        wait_for_lock(self._log, self._lock_fd, began, most if patience is None else min(patience, most))
+        self._look_at = 0.0
 
     def _acknowledged(self, base: int, end: int, timestamp: int, durability: str | None, life: int) -> AppendResult:
         """Acknowledge records that were written before: by now they may have to be flushed."""

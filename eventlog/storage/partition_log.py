@@ -54,7 +54,7 @@ class PartitionLog:
         self.found_by_time: tuple[Segment | None, RecordBatch | None] = None, None
         self._is_open = False
         self.segments = SegmentList(context.fs, directory, topic, partition, self._on_map)
-        self.lock = FileLock(context.fs, os.path.join(directory, LOCK), readonly=context.readonly)
+        self.lock = FileLock(context.fs, os.path.join(directory, LOCK), timeout=context.lock_timeout)
         try:
             self.head, self.recovery = attach(self, self.lock)
         except BaseException:  # nobody has this log, so nobody would ever free a lock that an interrupt left taken
@@ -122,7 +122,7 @@ class PartitionLog:
     @property
     def end_offset(self) -> int:
         """The published log end offset. Raises UnknownTopicError when the topic was deleted."""
-        if self.head.is_private:
+        if self.context.readonly:
             self.look_for_writers()
         words = self.head.words
         end: int = words.item(L.HEAD_END)
@@ -134,7 +134,7 @@ class PartitionLog:
 
     def look_again(self) -> None:
         """For a reader at the end: see whether more was published than the head says."""
-        if self.head.is_private:
+        if self.context.readonly:
             self.look_for_writers()
         else:
             self.settle()
@@ -170,10 +170,11 @@ class PartitionLog:
         return self.end_offset
 
     def look_for_writers(self) -> None:
-        """Where the log may only be read: once writers have come, follow the head that they keep true."""
-        head = shared_head(self)
-        if head is not None:
-            self.head = head
+        """Where the log may only be read: follow the head that writers keep true, once some have come."""
+        if self.head.is_private or self.head.session != self.context.latest_session():
+            head = shared_head(self)
+            if head is not None:
+                self.head = head
 
     @property
     def start_offset(self) -> int:

@@ -14,10 +14,12 @@ from eventlog.errors import (
     InvalidRecordError,
     UnknownTopicError,
 )
+from eventlog.files.file_lock import is_locked
 from eventlog.files.mutex import Mutex
 from eventlog.format.batch_encoder import EncodedBatch, HeaderColumn, TimestampColumn, encode_one, encode_one_keyed
 from eventlog.format.batch_splitter import encode_batches
 from eventlog.format.compression import topic_codec
+from eventlog.format.filenames import LOCK
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
 from eventlog.format.record_input import checked_columns, clock_ms
@@ -159,6 +161,13 @@ class Partition:
     def is_poisoned(self) -> bool:
         """True after a failed sync: the partition refuses writes until the log is opened anew."""
         return self._opened is not None and self._opened.writer.is_poisoned()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether someone else, here or in another process, is writing to the partition right now."""
+        if self._opened is None:  # to open it may take the lock as well
+            return is_locked(self._files.context.fs, os.path.join(self._files.directory, str(self.number), LOCK))
+        return self._opened.writer.is_busy()
 
     def forget_producer(self, producer_id: int) -> None:
         """Note that a producer of this process has ended, whose id it made."""

@@ -82,7 +82,8 @@ class TopicRegistry:
         self.root = context.root
         self._session = session
         self._directory = os.path.join(root, TOPICS)
-        self._root_lock = FileLock(context.fs, os.path.join(root, ROOT_LOCK), readonly=context.readonly)
+        self._root_lock = FileLock(context.fs, os.path.join(root, ROOT_LOCK), timeout=context.lock_timeout)
+        self._change = Mutex()  # held while the root lock is waited for, when others here only look
         self._mutex = Mutex()
         self._known: dict[str, Topic] = {}
         self._known_version = session.metadata_version
@@ -175,7 +176,7 @@ class TopicRegistry:
     def _changing(self, path: str) -> Iterator[None]:
         """Hold the log's root lock, in the log that was opened. Errors of the operating system tell of ``path``."""
         self.root.check()  # first: the lock's file would be made in another log
-        with translated(path), self._root_lock:
+        with self._change, translated(path), self._root_lock, self._mutex:
             self.root.check()
             yield
 
@@ -191,7 +192,7 @@ class TopicRegistry:
         self.refuse_readonly()
         directory = os.path.join(self._directory, name)
         files = TopicFiles(self._context, directory, name, uuid.uuid4().hex, partitions, config)
-        with self._mutex, self._changing(directory):
+        with self._changing(directory):
             if self._fs.has_directory(directory):
                 if exist_ok:
                     topic = self.get(name)
@@ -230,7 +231,7 @@ class TopicRegistry:
         """Delete the topic and all its records; see the module's docstring for the crash cases."""
         check_topic_name(name)
         self.refuse_readonly()
-        with self._mutex, self._changing(self._directory):
+        with self._changing(self._directory):
             files = self._read(name)
             self._fs.rename(files.directory, os.path.join(self._directory, DELETED + name))
             self._fs.sync_directory(self._directory)
@@ -246,7 +247,7 @@ class TopicRegistry:
         check_topic_name(name)
         _check_count(total, name)
         self.refuse_readonly()
-        with self._mutex, self._changing(self._directory):
+        with self._changing(self._directory):
             files = self._read(name)
             if total < files.partition_count:
                 raise InvalidPartitionsError(
@@ -293,7 +294,7 @@ class TopicRegistry:
         head = Head.open(self._fs, os.path.join(directory, HEAD), writable=True)
         if head is None:
             return
-        lock = FileLock(self._fs, os.path.join(directory, LOCK))
+        lock = FileLock(self._fs, os.path.join(directory, LOCK), timeout=self._context.lock_timeout)
         try:
             with lock:
                 head.mark_deleted()
@@ -325,7 +326,7 @@ class TopicRegistry:
 
     def after_fork(self) -> None:
         """Start with free locks in a forked child."""
-        self._mutex = Mutex()
+        self._mutex, self._change = Mutex(), Mutex()
         for topic in self.used_topics():
             topic.partitions.after_fork()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import threading
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from eventlog.coordination.offset_records import partition_of
 from eventlog.coordination.offset_store import PARTITIONS as OFFSETS_PARTITIONS
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.notify import Word
+from eventlog.storage import lock_wait
 from eventlog.storage.log_writer import LogWriter
 from tests.transactions.helpers import (
     PLACES,
@@ -201,8 +202,9 @@ def test_who_asks_for_offsets_waits_until_they_are_committed(
         assert found == [eventlog.OffsetAndMetadata(2)]
 
 
-@needs_proc
-def test_who_waits_for_a_partition_holds_none_that_comes_later(log: eventlog.EventLog) -> None:
+def test_who_waits_for_a_partition_holds_none_that_comes_later(
+    log: eventlog.EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Partitions are taken in the order of their names, whatever the order of the sends: no two commits wait in a
     circle.
     """
@@ -213,12 +215,17 @@ def test_who_waits_for_a_partition_holds_none_that_comes_later(log: eventlog.Eve
     producer.begin_transaction()
     for place in reversed(PLACES):
         producer.send(place.topic, b"2", partition=place.partition)
+    waits, real = threading.Event(), lock_wait.wait
+
+    def wait(words: Sequence[Word], seconds: float) -> bool:
+        waits.set()
+        return real(words, seconds)
+
+    monkeypatch.setattr(lock_wait, "wait", wait)
     with first:
         committing = threading.Thread(target=producer.commit_transaction)
         committing.start()
-        deadline = time.monotonic() + 60
-        while not somebody_waits_for(first) and time.monotonic() < deadline:
-            time.sleep(0.001)
+        assert waits.wait(60)
         was_free = last.acquire(blocking=False)
         last.release()
     committing.join(60)
@@ -226,13 +233,6 @@ def test_who_waits_for_a_partition_holds_none_that_comes_later(log: eventlog.Eve
     assert list(everything(log).values()) == [[b"1", b"2"]] * len(PLACES)
     first.close()
     last.close()
-
-
-def somebody_waits_for(lock: FileLock) -> bool:
-    """Tell whether the kernel has someone asleep on a lock."""
-    inode = os.stat(lock.path).st_ino
-    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    return any("->" in line and line.split()[-3].endswith(f":{inode}") for line in lines)
 
 
 def test_who_only_reads_sees_what_the_next_producer_has_settled(tmp_path: Path) -> None:
