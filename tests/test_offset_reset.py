@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,6 +209,33 @@ def test_where_a_partition_without_a_position_begins_is_logged(
         for _ in range(3):
             consumer.poll()
     assert places(caplog) == [("INFO", f"t-0: no position: begins at {first} (auto_offset_reset={policy})")]
+
+
+@pytest.mark.parametrize("group", [None, "g"])
+def test_damage_where_a_time_is_looked_up_is_told(log_path: Any, group: str | None) -> None:
+    """Who begins by duration in a damaged partition gets the error until it seeks; the others are read meanwhile."""
+    now_ms = int(time.time() * 1000)
+    with eventlog.open(log_path) as log:
+        for partition in log.create_topic("d", partitions=2).partitions:
+            for hour in range(10, 0, -1):
+                partition.append([b"%d" % hour], timestamps_ms=now_ms - hour * HOUR_MS)
+    segment = Path(log_path, "topics", "d", "0", f"{0:020d}.log")
+    data = bytearray(segment.read_bytes())
+    size = len(data.rstrip(b"\0")) // 10
+    data[4 * size : 6 * size] = bytes(byte ^ 0x5A for byte in data[4 * size : 6 * size])
+    segment.write_bytes(data)
+    config: dict[str, Any] = {"group": group, "auto_offset_reset": "by_duration:PT5H1M"}
+    with eventlog.open(log_path) as log, log.consumer("d", **config) as reader:
+        found, errors = [], []
+        for _ in range(14):
+            try:
+                found += [(record.partition, record.value) for record in reader.poll()]
+            except eventlog.CorruptSegmentError as error:
+                errors.append((error.topic, error.partition))
+        assert len(errors) > 1 and set(errors) == {("d", 0)}
+        assert found == [(1, b"%d" % hour) for hour in range(5, 0, -1)]
+        reader.seek(TopicPartition("d", 0), 7)
+        assert [record.value for _ in range(4) for record in reader.poll()] == [b"3", b"2", b"1"]
 
 
 # --- asking ---

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 
 from eventlog.config import NEVER
 from eventlog.consumer.offset_reset import OffsetReset
-from eventlog.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, SerializationError, UnknownTopicError
+from eventlog.errors import (
+    CorruptSegmentError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    SerializationError,
+    UnknownTopicError,
+)
 from eventlog.files.notify import Word
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
@@ -97,8 +103,8 @@ class PartitionReader:
         return 0 if end == L.END_DELETED else end - (cursor.next_offset if rest is None else rest.base_offset)
 
     def locate(self) -> None:
-        """Look the position up, unless there is none to be had: then reading says so."""
-        with contextlib.suppress(NoOffsetForPartitionError):
+        """Look the position up, unless there is none to be had, or damage hides it: then reading says so."""
+        with contextlib.suppress(NoOffsetForPartitionError, CorruptSegmentError):
             self._located()
 
     def _located(self) -> LogCursor:
