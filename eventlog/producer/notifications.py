@@ -48,8 +48,6 @@ class Notifications:
     @calls_out
     def run(self) -> None:
         """Tell everything that there is to tell."""
-        if self._lock.is_mine():
-            return  # a signal handler came in the middle of this, which goes on
         while self._messages:
             try:
                 message = self._messages.popleft()
@@ -57,6 +55,8 @@ class Notifications:
                 break  # another thread was here first
             logger.warning(*message)
         while self._settled:
+            if self._lock.is_mine():
+                return  # a signal handler came in the middle of this, which goes on
             try:
                 records = self._settled.popleft()
             except IndexError:

@@ -200,7 +200,7 @@ class Producer(KeyedSends, Transactional):
 
     def _after_slow_send(self, buffer: RecordBuffer, *, keyless: bool) -> None:
         if self.config.linger_ms == 0 or self.config.batch_size == 0 or self._closed:
-            if not unless_reentrant(partial(buffer.drain, patient=self._closed)):  # tried again in the background
+            if not buffer.write_now(patient=self._closed):  # tried again in the background
                 self._start_linger_thread()
             return
         if self._linger is None:

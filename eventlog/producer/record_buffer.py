@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 from eventlog.config import ProducerConfig
-from eventlog.errors import ClosedError, EventLogError
+from eventlog.errors import ClosedError, EventLogError, ReentrantCallError
 from eventlog.files.mutex import Mutex
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
@@ -94,7 +94,6 @@ class RecordBuffer(InFlight):
         of one delivery writes nothing if another thread has written that one meanwhile. Who is not ``patient`` does
         not wait for what failed to be tried again.
         """
-        self.refuse_reentry()
         # What is sent from here on need not be waited for.
         wanted_now = wanted or next(iter(self.records[-1:]), None)
         while True:
@@ -118,13 +117,18 @@ class RecordBuffer(InFlight):
                 return False
             time.sleep(pause)
 
-    def refuse_reentry(self) -> None:
-        """Raise ReentrantCallError when this thread is in the middle of writing to the partition."""
-        self._lock.refuse_reentry()
-        self.partition.refuse_reentry()
+    def write_now(self, *, patient: bool) -> bool:
+        """Do the same for a record that was just sent; False also in the middle of an append of this thread."""
+        try:
+            return self.drain(patient=patient)
+        except ReentrantCallError as error:
+            pass_on_handlers(error)
+            return False
 
     def _wait_for_turn(self, deadline: float, wanted: Delivery | None) -> bool:
         """Wait while someone else writes, here or elsewhere; False when the time is over, or ``wanted`` is known."""
+        self._lock.refuse_reentry()
+        self.partition.refuse_reentry()
         while self._lock.locked() or self._is_busy():
             if time.monotonic() >= deadline or (wanted is not None and wanted.home is not self):
                 return False
