@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
 import importlib
 import inspect
@@ -210,3 +211,45 @@ def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
     for public in (eventlog.open, eventlog.Partition, eventlog.Topic, eventlog.RecordBatch, eventlog.Record):
         assert any(found.examples for found in finder.find(public, module=inspect.getmodule(public)))
+
+
+# --- calls within calls, and what signal handlers raise ---
+
+INSIDE = [path for path in SOURCES if not {"testing", "cli"} & set(path.relative_to(PACKAGE).parts)]
+SYSTEM_ERRORS = {
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)
+}  # fmt: skip
+# Locks by which one thread wakes another, and that of a consumer, for which nobody waits: see decision 0022.
+PLAIN_LOCKS = {"_awake", "awake", "_signal", "_in_use", "_in_callback"}
+TELLS_THEM_APART = {"pass_on_handlers", "is_from_handler", "wait"}
+
+
+def _names(node: ast.AST | None) -> set[str]:
+    return set() if node is None else {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _called(node: ast.AST) -> set[str]:
+    functions = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+    return {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in functions}
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=module_of)
+def test_a_handlers_error_is_never_taken_for_the_systems(path: Path) -> None:
+    """Who catches an OSError first passes on what a signal handler has raised: `pass_on_handlers`, or `suppress`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler) and _names(node.type) & SYSTEM_ERRORS:
+            is_raised = ast.unparse(node.body[0]) == "raise"
+            assert is_raised or set.union(*map(_called, node.body[:2])) & TELLS_THEM_APART, f"{path.name}:{node.lineno}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "contextlib.suppress":
+            assert not set.union(set(), *map(_names, node.args)) & SYSTEM_ERRORS, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=module_of)
+def test_a_lock_knows_its_thread(path: Path) -> None:
+    """Locks between threads are `Mutex`es: who would wait for himself is told so."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Assign) or not {"Lock", "RLock", "Condition", "Event"} & _called(node.value):
+            continue
+        (target,) = node.targets
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        assert name in PLAIN_LOCKS, f"{path.name}:{node.lineno}: {ast.unparse(node)}"

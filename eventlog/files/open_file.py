@@ -12,6 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from eventlog.files.signal_handlers import pass_on_handlers
+
 _NO_MORE = None
 
 _numbers = itertools.count()
@@ -72,7 +74,8 @@ class OpenFile:
         """Tell, of a file that is `kept`, whether other code has closed its descriptor."""
         try:
             return _identity(os.fstat(self.fd)) != _identity(self.status)
-        except OSError:
+        except OSError as error:
+            pass_on_handlers(error)
             return True
 
     def detach(self) -> int:
@@ -85,6 +88,7 @@ class OpenFile:
         try:
             next(self.closing, None)
         except OSError as error:
+            pass_on_handlers(error)
             if error.errno != errno.EBADF:
                 raise
             self._fds[:] = [_NO_MORE]
