@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventlog.errors import InvalidRecordError
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.compression import compress
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
@@ -196,7 +197,8 @@ class _Body:
         whole: Sequence[Any] = column
         try:
             data = b"".join(whole)
-        except TypeError:  # a None, or something that is not bytes at all
+        except TypeError as error:  # a None, or something that is not bytes at all
+            pass_on_handlers(error)
             checked = checked_bytes(column, name)
             valid = np.fromiter((item is not None for item in checked), dtype=np.bool_, count=len(checked))
             if not valid.any():
@@ -264,7 +266,8 @@ def _offsets(column: Sequence[Any], size: int) -> NDArray[np.int32] | None:
         return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
     try:
         lengths = bytes(map(len, column))
-    except ValueError:  # one is longer than the average
+    except ValueError as error:  # one is longer than the average
+        pass_on_handlers(error)
         return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
     if lengths.count(lengths[0]) == count and size == count * lengths[0] > 0:
         return np.arange(0, size + 1, lengths[0], dtype=L.OFFSETS)

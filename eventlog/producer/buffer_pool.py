@@ -9,6 +9,7 @@ from collections.abc import Callable
 from eventlog.config import ProducerConfig
 from eventlog.errors import BufferExhaustedError
 from eventlog.files.mutex import Mutex
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.producer.attempt import RetryPolicy
 from eventlog.producer.delivery_errors import not_in_time
@@ -203,6 +204,7 @@ class BufferPool:
 def _try_drain(buffer: RecordBuffer) -> bool:
     try:
         return buffer.try_drain()  # waits for a device, and for no one else
-    except Exception:  # what one partition is in for keeps no other waiting
+    except Exception as error:  # what one partition is in for keeps no other waiting
+        pass_on_handlers(error)
         logger.exception("writing records for %s-%d failed", buffer.partition.topic, buffer.partition.number)
         return False

@@ -265,11 +265,14 @@ class TopicRegistry:
         """Finish what a crashed process began. Called by the first process of a session."""
         with self._changing(self._directory):
             for name in self._fs.listdir(self._directory):
-                try:
-                    self._finish(name)
-                except OSError as error:  # what cannot be removed is in nobody's way
-                    pass_on_handlers(error)
-                    logger.warning("%s: %s", os.path.join(self._directory, name), error)
+                self._try_to_finish(name)
+
+    def _try_to_finish(self, name: str) -> None:
+        try:
+            self._finish(name)
+        except OSError as error:  # what cannot be removed is in nobody's way
+            pass_on_handlers(error)
+            logger.warning("%s: %s", os.path.join(self._directory, name), error)
 
     def _finish(self, name: str) -> None:
         if name.startswith(STAGED):
