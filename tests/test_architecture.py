@@ -221,7 +221,7 @@ SYSTEM_ERRORS = {
 }  # fmt: skip
 # Locks by which one thread wakes another, and that of a consumer, for which nobody waits: see decision 0022.
 PLAIN_LOCKS = {"_awake", "awake", "_signal", "_in_use", "_in_callback"}
-TELLS_THEM_APART = {"pass_on_handlers", "is_from_handler", "wait"}
+TELLS_THEM_APART = {"pass_on_handlers", "is_from_handler", "_wait_in_turn"}
 
 
 def _names(node: ast.AST | None) -> set[str]:

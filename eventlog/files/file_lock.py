@@ -21,7 +21,7 @@ import weakref
 from eventlog.errors import ForeignFileError, LockTimeoutError
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.lock_holder import describe_process, lock_holder
-from eventlog.files.mutex import Mutex, reentrant_call, refuse_deadlock
+from eventlog.files.mutex import Mutex, holds_any, is_reentered, reentrant_call
 from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
@@ -80,9 +80,11 @@ class FileLock:
 
     def refuse_deadlock(self) -> None:
         """Raise ReentrantCallError when this thread would wait for itself: to be asked when the lock is not free."""
-        refuse_deadlock()
-        if any(lock is not self and lock.path == self.path and lock.is_mine() for lock in list(_every_lock)):
+        if is_reentered() and (holds_any() or any(map(self._is_held_as, list(_every_lock)))):
             raise reentrant_call()
+
+    def _is_held_as(self, other: FileLock) -> bool:
+        return other is not self and other.path == self.path and other.is_mine()
 
     def is_mine(self) -> bool:
         """Tell whether this thread has taken the lock, or is about to."""

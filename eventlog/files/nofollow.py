@@ -19,7 +19,7 @@ import functools
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from eventlog.errors import ForeignFileError
@@ -178,10 +178,14 @@ def listdir(path: str) -> list[str]:
         return os.listdir(fd)
 
 
+def _but_files(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:
+    return (entry.name for entry in entries if not entry.is_file(follow_symlinks=False))
+
+
 def list_but_files(path: str) -> list[str]:
     """Return the names of all in the directory but plain files: where there should be directories only."""
     with opened(path, os.O_RDONLY | os.O_DIRECTORY, 0) as fd, os.scandir(fd) as entries:
-        return [entry.name for entry in entries if not entry.is_file(follow_symlinks=False)]
+        return list(_but_files(entries))
 
 
 def rename(old: str, new: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eventlog.config import ProducerConfig
 from eventlog.errors import BufferExhaustedError
@@ -12,6 +12,7 @@ from eventlog.files.mutex import Mutex
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.producer.attempt import RetryPolicy
+from eventlog.producer.delivery import Delivery
 from eventlog.producer.delivery_errors import not_in_time
 from eventlog.producer.producer_id import new_producer_id
 from eventlog.producer.record_buffer import RecordBuffer
@@ -103,11 +104,14 @@ class BufferPool:
                 if found is not None:  # the topic was deleted and made anew
                     self._retired_unplaced = [*(one for one in self._retired_unplaced if one.records), found]
                 found = UnplacedRecords(topic, self.get, most=most, is_serialized=self._is_serialized)
-                for buffer in list(self._buffers.values()):
-                    if buffer.partition.topic == topic.name:
-                        buffer.before = found.records
+                self._come_before(found.records, topic.name)
                 self._unplaced[topic.name] = found  # last: an interrupt may come before
         return found
+
+    def _come_before(self, unplaced: Sequence[Delivery], topic: str) -> None:
+        for buffer in list(self._buffers.values()):
+            if buffer.partition.topic == topic:
+                buffer.before = unplaced
 
     def place(self, topic: Topic) -> None:
         """Move the topic's records to the buffers of their partitions, ahead of what is sent there in another way."""
