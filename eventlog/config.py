@@ -107,6 +107,8 @@ class TopicConfig:
     index_interval_bytes: int = attrs.field(default=4096, validator=_whole(0, MAX_SEGMENT_BYTES))
     max_message_bytes: int = attrs.field(default=2**20, validator=_whole(256, 2**30))
     message_timestamp_type: str = attrs.field(default="CreateTime", validator=_one_of("CreateTime", "LogAppendTime"))
+    message_timestamp_before_max_ms: int = attrs.field(default=NEVER, validator=_whole(0))
+    message_timestamp_after_max_ms: int = attrs.field(default=3600 * 1000, validator=_whole(0))
     compression_type: str = attrs.field(
         default="producer",
         converter=_compression_of_topic,

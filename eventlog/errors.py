@@ -38,6 +38,7 @@
     ├── exactly once
     │   ├── OutOfOrderSequenceError (RuntimeError)     records of an idempotent producer are missing before these
     │   ├── ProducerFencedError (RuntimeError)         a newer producer has taken this one's place
+    │   ├── TransactionAbortableError (RuntimeError)   a record of the transaction failed: it can only be aborted
     │   ├── TransactionAbortedError (RuntimeError)     the record belonged to a transaction that was given up
     │   └── TransactionTimeoutError (TimeoutError)     the transaction was open for too long
     └── use
@@ -260,6 +261,10 @@ class OutOfOrderSequenceError(EventLogError, RuntimeError):
 
 class ProducerFencedError(EventLogError, RuntimeError):
     """A newer producer of the same id has taken this one's place, which can do nothing more. KIP-98."""
+
+
+class TransactionAbortableError(EventLogError, RuntimeError):
+    """A record of the open transaction failed, so it can only be aborted; then the producer goes on. KIP-890."""
 
 
 class TransactionAbortedError(EventLogError, RuntimeError):

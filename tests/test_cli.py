@@ -253,7 +253,7 @@ def test_records_are_printed_by_template(log_path: Path, form: str, printed: byt
 def test_records_are_printed_as_json(log_path: Path) -> None:
     """--format json gives one object a line; bytes that are no UTF-8 appear in base64, nulls as null."""
     with eventlog.open(log_path) as log:
-        log.create_topic("t").partitions[0].append(
+        log.create_topic("t", message_timestamp_after_max_ms=2**63 - 1).partitions[0].append(
             ["ä".encode(), None],
             keys=[b"\xff", None],
             timestamps_ms=[1_700_000_000_123, 2**62],

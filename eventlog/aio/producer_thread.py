@@ -203,6 +203,8 @@ class ProducerThread:
         try:
             made = item.call()
         except BaseException as error:
+            if item.size and not item.is_urgent and isinstance(error, EventLogError):
+                self.producer.fail_transaction(error)  # nobody may ever look at the future
             self._tell(item, None, error)
             return
         if not item.size:

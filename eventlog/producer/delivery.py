@@ -166,6 +166,10 @@ class ManyDelivery(Delivery):
         self._last_timestamp = failed.timestamp(self.index)
         self.home = failed.outcome  # last: it says that the outcome is known
 
+    def parts_at(self, places: Sequence[int]) -> list[Part]:
+        """Return the parts, for a list in which these records have other places."""
+        return [part._replace(indices=[places[index] for index in part.indices]) for part in self._parts]
+
     def sent_ms(self) -> int:
         """Return the last record's CreateTime in milliseconds since the epoch."""
         return self._last_timestamp

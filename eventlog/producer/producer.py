@@ -38,16 +38,17 @@ from eventlog.producer.buffer_pool import SMALL, BufferPool, may_wait_uncounted
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, unacknowledged
 from eventlog.producer.keyed_sends import LAST_SECOND, KeyedSends
 from eventlog.producer.linger_thread import LingerThread
+from eventlog.producer.list_sender import Columns, ListSender
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.record_columns import record_bytes
-from eventlog.producer.record_lists import write_list
 from eventlog.producer.transaction_manager import TransactionManager
 from eventlog.producer.transactional import Transactional
 from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.quantities import checked_timeout
 from eventlog.serializers import as_bytes, serializer
 from eventlog.topics.registry import TopicRegistry
+from eventlog.topics.timestamp_bounds import refuse_out_of_bounds
 from eventlog.topics.topic import Topic
 
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
@@ -70,7 +71,8 @@ class Producer(KeyedSends, Transactional):
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_fast_keyed", "_later", "_linger", "_lock",
+        "__weakref__", "_closed", "_codec", "_fast", "_fast_allowed", "_fast_keyed", "_later", "_linger",
+        "_lists", "_lock",
         "_now", "_placement", "_places_later", "_pool", "_registry", "_serialize_key", "_serialize_value",
         "config", "linger_seconds",
     )
@@ -100,6 +102,7 @@ class Producer(KeyedSends, Transactional):
         self._later = ClosesLater()
         is_transactional = config.transactional_id is not None
         self._transactions = TransactionManager(coordinator, config, self._codec) if is_transactional else None
+        self._lists = ListSender(self._placement, self._pool, self._transactions, self._codec)
         _every_producer.add(self)
 
     # --- sending ---
@@ -175,7 +178,13 @@ class Producer(KeyedSends, Transactional):
         delivery.stamp = self._now()
         now_ms = clock_ms(delivery.stamp)
         delivery.timestamp_ms = now_ms if timestamp_ms is None else checked_time(timestamp_ms)
-        check_size(topic, delivery, self._codec)
+        try:
+            if timestamp_ms is not None:
+                refuse_out_of_bounds(topic.config, topic.name, delivery.timestamp_ms, now_ms, in_list=False)
+            check_size(topic, delivery, self._codec)
+        except EventLogError as error:
+            self.fail_transaction(error)
+            raise
         size = record_bytes(delivery)
         if self._places_later:
             unplaced = self._pool.unplaced(topic)
@@ -285,29 +294,24 @@ class Producer(KeyedSends, Transactional):
         The fast path: each partition gets its part as one append, as large as ``max_message_bytes`` permits. ``keys``
         and ``headers`` have n items or are None; ``timestamps_ms`` are n, one for all, or None for now. Without keys
         all records go to one partition. Raises as `send` does, before anything is written; what goes wrong while
-        writing is the delivery's error.
+        writing is the delivery's error. So is a timestamp that the topic does not take: its record fails alone.
         """
         self._check_open()
         found = self._registry.to_write(topic)
         values = checked_sequence(values)
         keys = checked_column(keys, "keys", len(values))
         headers = checked_header_column(headers, len(values))
-        stamps = clock_ms(self._now()) if timestamps_ms is None else checked_times(timestamps_ms, len(values))
+        now_ms = clock_ms(self._now())
+        stamps = now_ms if timestamps_ms is None else checked_times(timestamps_ms, len(values))
         values = serialized(values, self._serialize_value, "value")
         if keys is not None:
             keys = serialized(keys, self._serialize_key, "key")
-        split = self._placement.split(found, values, keys, partition)
+        return self._lists.send(found, Columns(values, keys, stamps, headers), partition, now_ms)
+
+    def fail_transaction(self, error: EventLogError) -> None:
+        """A record has failed: the open transaction, if there is one, can only be aborted, as in Kafka."""
         if self._transactions is not None:
-            waiting, size = self._transactions.send_many(found, split, values, keys, stamps, headers)
-            if keys is None:
-                self._placement.sent(found.name, size)
-            return waiting
-        self._pool.place(found)
-        delivery, sizes = write_list(self._pool, found, split, values, keys, stamps, headers, self._codec)
-        if keys is None:
-            for size in sizes:
-                self._placement.sent(found.name, size)
-        return delivery
+            self._transactions.fail(error)
 
     # --- writing what waits ---
 

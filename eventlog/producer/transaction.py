@@ -6,11 +6,20 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventlog.errors import BufferExhaustedError, EventLogError, IllegalStateError
+from eventlog.errors import (
+    BufferExhaustedError,
+    EventLogError,
+    IllegalStateError,
+    InvalidRecordError,
+    RecordTooLargeError,
+    SerializationError,
+    TransactionAbortableError,
+)
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.producer.delivery import Callback, Delivery, FullDelivery, ManyDelivery, Outcome, Part, run_callback
-from eventlog.producer.record_columns import encode_records, record_bytes
+from eventlog.producer.record_columns import encode_or_refuse, record_bytes
 from eventlog.storage.prepared_append import PreparedAppend
 from eventlog.topics.partition import Partition
 
@@ -65,14 +74,32 @@ class PendingPart:
         waiting = self._open
         if waiting:
             stamp, count = self.first.after(self._encoded), len(waiting)
-            encoded = encode_records(self.partition, list(waiting), self._codec, plain=False, stamp=stamp)
+            try:
+                encoded = encode_or_refuse(self.partition, list(waiting), self._codec, plain=False, stamp=stamp)
+            except EventLogError as error:
+                pass_on_handlers(error)
+                raise (self._failed_records(waiting) or error) from error.__cause__
             self.batches += encoded  # from here on without a call
             self._encoded += count
             self._sealed, self._open = self._sealed + waiting, []
 
+    def _failed_records(self, waiting: list[FullDelivery]) -> EventLogError | None:
+        """Give those their error that cannot be encoded alone either; return the first."""
+        first: EventLogError | None = None
+        for record in waiting:
+            try:
+                encode_or_refuse(self.partition, [record], self._codec, plain=False)
+            except EventLogError as error:
+                pass_on_handlers(error)
+                record.home = Outcome(self.partition.topic, self.partition.number, error=error)
+                first = first or error
+        return first
+
     def settle_records(self, outcome: Outcome) -> None:
         """Give each record that was sent by itself its outcome."""
         for record in self._sealed + self._open:
+            if record.done():
+                continue  # it has failed by itself, or an interrupt came between the first time and this one
             record.value = None  # who keeps deliveries does not want to keep the values alive
             record.home = outcome
 
@@ -105,6 +132,7 @@ class Transaction:
         self._codec = codec
         self._next_stamp = next_stamp
         self._size = 0
+        self.failure: EventLogError | None = None  # of a record: the transaction can only be aborted
         self._parts: dict[tuple[str, int], PendingPart] = {}
         self._many: list[tuple[ManyDelivery, list[tuple[PendingPart, int, Sequence[int], Any]]]] = []
         self._callbacks: list[tuple[Delivery, Callback]] = []
@@ -155,13 +183,29 @@ class Transaction:
             )  # fmt: skip
         self._size += size
 
+    def seal(self, part: PendingPart) -> None:
+        """Encode what waits in a part. Raises what is wrong with a record, and then the transaction has failed."""
+        try:
+            part.seal()
+        except (InvalidRecordError, RecordTooLargeError, SerializationError) as error:
+            pass_on_handlers(error)
+            self.failure = self.failure or error
+            raise
+
+    def refuse_failed(self) -> None:
+        """Raise TransactionAbortableError when a record has failed."""
+        if self.failure is not None:
+            raise TransactionAbortableError(
+                f"a record of the transaction failed: {self.failure}", hint="abort_transaction(), and do it again"
+            ) from self.failure
+
     # --- the end ---
 
     def prepare(self) -> list[PreparedAppend]:
         """Return what is to be written. Raises what encoding raises, or opening a partition."""
         parts = self.parts
         for part in parts:
-            part.seal()
+            self.seal(part)
         return [PreparedAppend(part.partition.log, part.batches, part.first.sequence) for part in parts]
 
     def committed(self, appends: Sequence[PreparedAppend], *, durable: bool) -> None:

@@ -6,7 +6,7 @@
     any --another producer has begun with the same id--> FENCED, which only close() follows
 
 A commit that fails leaves the transaction open: it may be committed again, or aborted. Unless it failed when the commit
-point was behind it: then the transaction is committed, and over.
+point was behind it: then the transaction is committed, and over. Once a record has failed it can only be aborted.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class TransactionManager:
             for number, places in split.items():
                 partition = topic.partitions[number]
                 part = self._transaction.part(partition)
-                part.seal()
+                self._transaction.seal(part)
                 times = chosen(stamps, places, count)
                 batches = partition.encode(
                     chosen(values, places, count), chosen(keys, places, count), times, chosen(headers, places, count),
@@ -139,6 +139,11 @@ class TransactionManager:
                 encoded.append((part, batches, places, times))
             size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
             return self._transaction.add_many(encoded, size, count - 1), size
+
+    def fail(self, error: EventLogError) -> None:
+        """A record of the open transaction has failed."""
+        if self.state is State.OPEN:
+            self._transaction.failure = self._transaction.failure or error
 
     def send_offsets(self, offsets: object, metadata: object) -> None:
         """Commit offsets of a group with the transaction."""
@@ -259,9 +264,8 @@ class TransactionManager:
         )  # fmt: skip
 
     def _finish_committed(self) -> None:
-        transaction, appends = self._transaction, self._appends
-        if appends:
-            transaction.committed(appends, durable=self._attempt is not None and self._attempt.is_durable)
+        if self._appends:
+            self._transaction.committed(self._appends, durable=self._attempt is not None and self._attempt.is_durable)
         self._reset(L.STATUS_COMMITTED)
 
     def abort(self) -> None:
@@ -335,6 +339,7 @@ class TransactionManager:
                 f"the transaction was open for longer than {self._config.transaction_timeout_ms} ms",
                 hint="abort_transaction(), and do it again; a larger transaction_timeout_ms gives it more time",
             )
+        self._transaction.refuse_failed()
 
     def _refuse_fenced(self) -> None:
         try:
@@ -345,9 +350,8 @@ class TransactionManager:
             raise
 
     def _fenced(self) -> ProducerFencedError:
-        return ProducerFencedError(
-            f"another producer has begun with transactional_id={self._id.transactional_id!r}", hint="close this one"
-        )
+        named = f"transactional_id={self._id.transactional_id!r}"
+        return ProducerFencedError(f"another producer has begun with {named}", hint="close this one")
 
     # --- closing ---
 

@@ -73,8 +73,10 @@ class Transactional:
         that takes part) it is on the device. Raises ProducerFencedError; CommitFailedError (or one below it) when a
         group has gone on since ``group_metadata()``, RetriableCommitFailedError when a stopped process holds the
         group's lock; TransactionTimeoutError when it was open for longer than ``transaction_timeout_ms``;
-        UnknownTopicError for a topic that was deleted; LogFullError, StorageError. Nothing was written then, and the
-        transaction is still open: commit it again, or abort it. A StorageError of the journal's own sync is the
+        TransactionAbortableError when a record has failed: one that was too large for its topic, or whose timestamp it
+        does not take, or that of a future that has an error; UnknownTopicError for a topic that was deleted;
+        LogFullError, StorageError. Nothing was written then, and the transaction is still open: commit it again, or
+        abort it. A StorageError of the journal's own sync is the
         exception: the transaction is committed and over, but may not survive a power cut.
         """
         self._in_transactions().commit()

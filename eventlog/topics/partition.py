@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from eventlog.config import DURABILITIES
 from eventlog.errors import (
@@ -22,7 +23,7 @@ from eventlog.format.compression import topic_codec
 from eventlog.format.filenames import LOCK
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
-from eventlog.format.record_input import checked_columns, clock_ms
+from eventlog.format.record_input import checked_columns, checked_times, clock_ms
 from eventlog.model import AppendResult, OffsetAndTimestamp
 from eventlog.quantities import shown, whole
 from eventlog.storage.log_cursor import LogCursor
@@ -30,6 +31,7 @@ from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.recovery import RecoveryReport
 from eventlog.storage.time_search import first_at_or_after
 from eventlog.storage.verification import PartitionReport, verify_partition
+from eventlog.topics.timestamp_bounds import refuse_out_of_bounds
 from eventlog.topics.topic_files import TopicFiles
 
 _SINGLE_OVERHEAD = 128  # bytes that a batch of one record needs beside its value, rounded up
@@ -100,7 +102,8 @@ class Partition:
         them, one for all, or None for now. ``durability`` (``"os"`` or ``"disk"``) overrides the topic's.
 
         Raises SerializationError for a value that is not bytes or None, InvalidRecordError for columns that do not
-        fit together, for a header's name that UTF-8 cannot say, and for an impossible time, RecordTooLargeError,
+        fit together, for a header's name that UTF-8 cannot say, and for a time that is impossible or beyond the topic's
+        bounds (``message_timestamp_after_max_ms``), whose place in the list it names. RecordTooLargeError,
         LogFullError, ReadOnlyLogError, UnknownTopicError and StorageError.
         """
         if durability is not None:
@@ -110,7 +113,11 @@ class Partition:
             if type(value) is bytes and len(value) <= self._single_max and self._opened is not None:
                 return self._opened.writer.append_batch(encode_one(value, clock_ms(self._time())), durability)
         values, keys, headers = checked_columns(values, keys, headers)
-        return self.log.writer.append(self.encode(values, keys, timestamps_ms, headers), durability)
+        stamps: Any = clock_ms(self._time())
+        if timestamps_ms is not None:
+            now_ms, stamps = stamps, checked_times(timestamps_ms, len(values))
+            refuse_out_of_bounds(self.config, self.topic, stamps, now_ms, in_list=not isinstance(stamps, int))
+        return self.log.writer.append(self.encode(values, keys, stamps, headers), durability)
 
     def encode(
         self,

@@ -62,7 +62,8 @@ def test_what_cannot_be_encoded_fails_alone(log: eventlog.EventLog, seed: int, i
     bad = set(rng.sample(range(60), rng.choice([1, 2, 20, 59, 60])))
     with log.producer(linger_ms=NEVER_LINGERED, batch_size=2**20, enable_idempotence=idempotent) as producer:
         deliveries = [
-            producer.send("t", b"%d" % n, b"k" if rng.random() < 0.5 or n in bad else None) for n in range(60)
+            producer.send("t", b"%d" % n, rng.choice([b"k", None]), headers=[("h", b"")] if n in bad else None)
+            for n in range(60)
         ]
         for n in bad:
             spoiled(deliveries[n], rng.choice([Unencodable(), [("\ud800", b"")], [5]]))
@@ -93,7 +94,7 @@ def test_the_background_thread_goes_on(log: eventlog.EventLog) -> None:
             done.set()
 
     with log.producer(linger_ms=200) as producer:
-        spoiled(producer.send("t", b"bad", b"k")).add_callback(tell)
+        spoiled(producer.send("t", b"bad", b"k", headers=[("h", b"")])).add_callback(tell)
         producer.send("t", b"good", b"k").add_callback(tell)
         assert done.wait(60)
     assert told == [eventlog.InvalidRecordError, None]
@@ -107,7 +108,7 @@ def test_closing_is_not_kept_up(log_path: Path) -> None:
     log = eventlog.open(log_path)
     log.create_topic("t")
     producer = log.producer(linger_ms=NEVER_LINGERED)
-    bad = spoiled(producer.send("t", b"bad", b"k"))
+    bad = spoiled(producer.send("t", b"bad", b"k", headers=[("h", b"")]))
     later = [producer.send("t", b"%d" % n, b"k") for n in range(100)]
     log.close()
     assert isinstance(bad.exception(), eventlog.InvalidRecordError)
@@ -123,7 +124,7 @@ def test_who_awaits_is_answered(log: eventlog.EventLog) -> None:
     async def main() -> None:
         async with log.async_producer(linger_ms=NEVER_LINGERED) as producer:
             inner = producer._producer
-            futures = [producer.send_nowait("t", b"%d" % n, b"k") for n in range(10)]
+            futures = [producer.send_nowait("t", b"%d" % n, b"k", partition=0) for n in range(10)]
             while sum(len(buffer.records) for buffer in inner._pool.all()) < 10:
                 await asyncio.sleep(0)
             (buffer,) = inner._pool.all()
