@@ -20,6 +20,7 @@ import crc32c
 import numpy as np
 
 from eventlog.coordination.offset_table import Damage, OffsetTable
+from eventlog.errors import CorruptMetadataError
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
@@ -94,6 +95,6 @@ def read_snapshot(fs: FileSystem, path: str, topic_id: str) -> Snapshot | None:
     """Return the snapshot, or None when there is no whole one of this topic."""
     try:
         return Snapshot(fs.read_file(path), topic_id)
-    except (OSError, BatchDamage) as error:
+    except (OSError, CorruptMetadataError, BatchDamage) as error:
         pass_on_handlers(error)
         return None

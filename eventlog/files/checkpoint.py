@@ -12,8 +12,9 @@ from typing import Any
 import crc32c
 
 from eventlog.errors import CorruptMetadataError, UnsupportedFormatError
-from eventlog.files.filesystem import FileSystem, translated
+from eventlog.files.filesystem import FileSystem, translate, translated
 from eventlog.files.json_fields import MAX_BYTES, Fields, parse
+from eventlog.files.signal_handlers import pass_on_handlers
 
 FORMAT_VERSION = 1  # on disk: do not change without a migration
 
@@ -50,7 +51,14 @@ def read_checkpoint(fs: FileSystem, path: str, kind: str) -> Fields:
 
 def read_versioned(fs: FileSystem, path: str, kind: str, *, newest: int) -> tuple[int, Fields]:
     """Return the format version, at most ``newest``, and the fields; raises what `read_checkpoint` does."""
-    return parse_versioned(fs.read_file(path, MAX_BYTES), path, kind, newest=newest)
+    try:
+        raw = fs.read_file(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        pass_on_handlers(error)
+        raise translate(error, path) from error
+    return parse_versioned(raw, path, kind, newest=newest)
 
 
 def parse_versioned(raw: bytes, path: str, kind: str, *, newest: int) -> tuple[int, Fields]:

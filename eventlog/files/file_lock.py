@@ -57,9 +57,16 @@ class FileLock:
     @property
     def fd(self) -> int:
         """The lock's own descriptor in this process, opened on first use."""
-        if self._file is None or self._file.fd < 0:
-            self._file = _opened(self._fs, self.path).kept()
-        return self._file.fd
+        file = self._file
+        if file is not None and file.fd >= 0 and file.is_lost():
+            file.close()  # which only forgets it
+        if file is None or file.fd < 0:
+            self._file = file = _opened(self._fs, self.path).kept()
+        return file.fd
+
+    def is_lost(self) -> bool:
+        """Tell whether other code of this process has closed the descriptor, which may be another file's now."""
+        return self._file is not None and self._file.is_lost()
 
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
         """Take the lock; return False when ``blocking`` is off and another process holds it.
@@ -119,7 +126,7 @@ class FileLock:
     def release(self) -> None:
         """Free the lock; harmless when it is not held."""
         file = self._file
-        if file is not None and file.fd >= 0:
+        if file is not None and file.fd >= 0 and not file.is_lost():
             self._owner = 0  # between a plain store and the call that follows no handler comes
             fcntl.flock(file.fd, fcntl.LOCK_UN)
 

@@ -56,11 +56,16 @@ def translate(error: OSError, path: str) -> EventLogError:
             "readonly=True",
         )  # fmt: skip
     if error.errno == errno.EBADF:
-        return StorageError(
-            "other code of this process has closed a descriptor of the log", path=path,
-            hint="look for os.closerange and for numbers that are closed twice; the next call opens the file again",
-        )  # fmt: skip
+        return lost_descriptor(path)
     return StorageError(f"{error.strerror or error}", path=path, hint="see the system log of the device")
+
+
+def lost_descriptor(path: str) -> StorageError:
+    """Return the error of a descriptor that was closed by others, and whose number may be another file's by now."""
+    return StorageError(
+        "other code of this process has closed a descriptor of the log", path=path,
+        hint="look for os.closerange and for numbers that are closed twice; the next call opens the file again",
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

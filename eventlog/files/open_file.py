@@ -91,7 +91,7 @@ class OpenFile:
             pass_on_handlers(error)
             if error.errno != errno.EBADF:
                 raise
-            self._fds[:] = [_NO_MORE]
+        self._fds[:] = [_NO_MORE]  # also of one that is lost: this file, opened again, may get the number again
 
     def __enter__(self) -> int:
         return self.fd

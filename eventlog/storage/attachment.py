@@ -49,7 +49,7 @@ def _true_head(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryRepo
 
 def _is_true(log: PartitionLog, head: Head) -> bool:
     session = log.context.session
-    return head.session == session != 0 and head.life != 0 and not head.has_failed()
+    return head.session == session != 0 and head.life != 0 and not head.has_failed() and head.is_whole()
 
 
 def shared_head(log: PartitionLog) -> Head | None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
 _LONGEST_WAIT = 0.02  # seconds: whoever synced may have failed, or been interrupted, before it woke the others
-_NEVER_REACHED_THE_DEVICE = (errno.EMFILE, errno.ENFILE)  # no file could be opened, so no sync failed
+_NEVER_REACHED_THE_DEVICE = (errno.EMFILE, errno.ENFILE, errno.EBADF)  # no file was open, so no sync failed
 _LEVELS = 4  # directories: the partition's, the topic's, the one of all topics, the log's
 
 
@@ -231,6 +231,9 @@ class Flusher:
             self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY).kept()
             self._open_for = segment_base
             self._log.context.open_files.add(self._log)
+        if self._file.is_lost():
+            self._close_descriptor()
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._log.segments.path(segment_base))
         return self._file.fd
 
     def _close_descriptor(self) -> None:

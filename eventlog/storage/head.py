@@ -24,12 +24,15 @@ from typing import NamedTuple
 import crc32c
 import numpy as np
 
+from eventlog.errors import CorruptMetadataError
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mapping import Bytes
 from eventlog.files.page import PAGE_BYTES, create_page, open_page
 from eventlog.format import layouts as L
 
 _CHECK_BYTES = L.END_SLOT.size + L.SLOT_CHECKSUM.size
+
+_LOOKS = 10_000  # at a page that changes all the time: a writer publishes in microseconds
 
 
 class EndState(NamedTuple):
@@ -50,6 +53,11 @@ class EndState(NamedTuple):
     last_time_indexed: int = -1
     first_timestamp: int = -1
 
+    def is_possible(self) -> bool:
+        """Tell whether a log could end there: each batch has one entry at most in an index."""
+        is_in_order = self.segment_base <= self.end_offset < 2**63 and self.last_indexed <= self.position
+        return is_in_order and self.index_entries <= self.position and self.time_entries <= self.position + 1
+
     def with_indexes_of(self, other: EndState) -> EndState:
         """Return the same end, with what ``other`` says of the indexes."""
         return self._replace(
@@ -62,7 +70,8 @@ class EndState(NamedTuple):
 class Head:
     """The mapped page: ``words`` for single stores and loads, ``page`` for packing a slot."""
 
-    def __init__(self, page: Bytes, *, is_private: bool = False) -> None:
+    def __init__(self, page: Bytes, path: str = "", *, is_private: bool = False) -> None:
+        self.path = path
         self.is_private = is_private
         self.page = memoryview(page)  # type: ignore[arg-type]  # an array is a buffer
         self.words = page.view(np.uint64)
@@ -71,12 +80,12 @@ class Head:
     def open(cls, fs: FileSystem, path: str, *, writable: bool) -> Head | None:
         """Map the page at ``path``; None when there is none, or when it is no head."""
         page = open_page(fs, path, L.HEAD_MAGIC, writable=writable)
-        return None if page is None else cls(page)
+        return None if page is None else cls(page, path)
 
     @classmethod
     def create(cls, fs: FileSystem, path: str) -> Head:
         """Put a fresh page at ``path``. An older page of this name lives on for those who have it mapped."""
-        head = cls(create_page(fs, path, L.HEAD_MAGIC))
+        head = cls(create_page(fs, path, L.HEAD_MAGIC), path)
         head.words[L.HEAD_IDENTITY] = secrets.randbits(64)
         head.words[L.HEAD_LIFE] = L.FIRST_LIFE
         return head
@@ -110,14 +119,28 @@ class Head:
         return int(self.words.item(L.HEAD_SLOTS[1]) == self.words.item(L.HEAD_END))
 
     def end_state(self) -> EndState:
-        """Return the slot in force, consistent even while others publish."""
-        while True:
+        """Return the slot in force, consistent even while others publish. Raises CorruptMetadataError when none is."""
+        state = self._end_state()
+        if state is None:
+            raise CorruptMetadataError(
+                "the head does not say where the log ends", path=self.path,
+                hint="open the log again: the head is made anew from the segments",
+            )  # fmt: skip
+        return state
+
+    def is_whole(self) -> bool:
+        """Tell whether the page says where the log ends: if it does not, somebody else has written to it."""
+        return self._end_state() is not None
+
+    def _end_state(self) -> EndState | None:
+        for _ in range(_LOOKS):
             end = self.words.item(L.HEAD_END)
             state = EndState(*L.END_SLOT.unpack_from(self.page, L.HEAD_SLOTS[self.slot_in_force()] * 8))
             if self.words.item(L.HEAD_END) == end and state.end_offset == end:
-                return state
+                return state if state.is_possible() else None
             if end == L.END_DELETED:
                 return EndState()
+        return None
 
     def reset(self, state: EndState, session: int, start_offset: int) -> None:
         """Make the page true again after recovery; the session comes last, since it vouches for the rest."""
@@ -226,7 +249,7 @@ class Head:
         raw = bytes(self.page[start : start + _CHECK_BYTES])
         (checksum,) = L.SLOT_CHECKSUM.unpack_from(raw, L.END_SLOT.size)
         state = EndState(*L.END_SLOT.unpack_from(raw))
-        return state if checksum == crc32c.crc32c(raw[: L.END_SLOT.size]) else None
+        return state if checksum == crc32c.crc32c(raw[: L.END_SLOT.size]) and state.is_possible() else None
 
     def recovery_journal(self) -> int:
         """Return where in the journal the outcomes of all transactions behind the recovery point are; 0: anywhere."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from eventlog.config import NEVER
 from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, LockTimeoutError, ReadOnlyLogError
-from eventlog.files.filesystem import MAX_PARTS
+from eventlog.files.filesystem import MAX_PARTS, lost_descriptor
 from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
@@ -125,7 +125,7 @@ class LogEnd:
     def lock_and_take_over(self) -> None:
         """Take the ``flock``, and become the writer. The caller holds the in-process lock, and frees both."""
         began = time.monotonic()
-        if self._lock_fd < 0:
+        if self._lock_fd < 0 or self._lock.is_lost():
             self._open_lock()
         wait_for_lock(self._log, self._lock_fd, began, self._log.context.lock_timeout)
         self.look()
@@ -136,6 +136,9 @@ class LogEnd:
     def look(self) -> None:
         """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
         self._log.context.root.check()
+        if self._lock.is_lost() or (self._active is not None and self._active.is_lost()):
+            self._release()
+            raise lost_descriptor(self._log.directory)
         if not self._fs.is_linked(self._lock_fd):
             raise self._log.gone()
         self._look_at = time.monotonic() + LOOK_INTERVAL
@@ -209,7 +212,7 @@ class LogEnd:
     def _tidy_up(self, state: EndState) -> None:
         """Open the segment that the published end lies in, and clear away everything behind it."""
         active = self._active
-        if active is None or active.base_offset != state.segment_base or not active.is_in_place():
+        if active is None or active.base_offset != state.segment_base or active.is_lost() or not active.is_in_place():
             self._open_active(state.segment_base, create=False)
         assert self._active is not None
         stray = os.path.join(self._log.directory, segment_name(state.end_offset, LOG))

@@ -18,6 +18,7 @@ the outcomes of its transactions, so that recovery never needs to look further b
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import time
 from collections.abc import Sequence
@@ -234,6 +235,12 @@ class LogWriter(LogEnd):
             self._log.flusher.sync_to(end, life)
         return AppendResult(base, end - 1, timestamp, on_disk)
 
+    def failure(self, error: OSError) -> EventLogError:
+        """Return what an operating system's error means; after one of a closed descriptor, the next call opens it."""
+        if error.errno == errno.EBADF:
+            self.try_release()
+        return translate(error, self._log.directory)
+
     def _explain(self, error: BaseException, base: int, end: int, timestamp: int) -> None:
         """Translate an operating system's error; say, in its ``append_result``, if the records are written even so."""
         is_from_outside = is_from_handler(error)
@@ -243,7 +250,7 @@ class LogWriter(LogEnd):
         if written is not None:
             error.append_result = written  # type: ignore[attr-defined]
         if isinstance(error, OSError) and not isinstance(error, EventLogError) and not is_from_outside:
-            translated = translate(error, self._log.directory)
+            translated = self.failure(error)
             translated.append_result = written  # type: ignore[attr-defined]
             raise translated from error
         if not isinstance(error, Exception) or isinstance(error, MemoryError) or is_from_outside:

@@ -22,7 +22,6 @@ import fcntl
 from collections.abc import Sequence
 
 from eventlog.errors import EventLogError
-from eventlog.files.filesystem import translate
 from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
 from eventlog.files.signal_handlers import pass_on_handlers
@@ -69,7 +68,7 @@ class PreparedAppend:
             self._end.lock_and_take_over()
         except OSError as error:
             pass_on_handlers(error)
-            raise translate(error, self.log.directory) from error
+            raise self._end.failure(error) from error
         self._life = self._life or self._end._life
 
     def write(self, transaction: int, journal_offset: int) -> None:
@@ -81,7 +80,7 @@ class PreparedAppend:
             self.result = end.write_behind(self.batches)
         except OSError as error:
             pass_on_handlers(error)
-            raise translate(error, self.log.directory) from error
+            raise self._end.failure(error) from error
         self._state = end._tail.state()
         head.prepare(self._state, transaction, journal_offset)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import crc32c
 
+from eventlog.errors import CorruptMetadataError
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
@@ -82,7 +83,7 @@ def read_snapshot(fs: FileSystem, directory: str, offset: int, table: ProducerTa
     """Fill the table from the snapshot at ``offset``, and return the batch before; None if there is no whole one."""
     try:
         found, last = parse_snapshot(fs.read_file(_path(directory, offset)), table)
-    except (OSError, BatchDamage) as error:
+    except (OSError, CorruptMetadataError, BatchDamage) as error:
         pass_on_handlers(error)
         return None
     return last if found == offset else None

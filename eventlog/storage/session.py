@@ -76,10 +76,11 @@ class Session:
                 page = page if page is not None else create_page(fs, self._page_path, L.CONTROL_MAGIC)
                 page.view(np.uint64)[L.CONTROL_SESSION] = secrets.randbits(63) | 1
             self._lock.acquire(shared=True)
-            if page is None:
+            if page is None or page.view(np.uint64).item(L.CONTROL_SESSION) == 0:  # no session has that number
                 raise StorageError(
-                    "the control page is missing", path=self._page_path, hint="close the log everywhere, then open it"
-                )
+                    "the control page is missing, or tells no session", path=self._page_path,
+                    hint="close the log everywhere, then open it",
+                )  # fmt: skip
             with suppress(OSError):  # a file system without such locks: readers do not follow there
                 self._presence.show()
         return page
