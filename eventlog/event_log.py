@@ -39,6 +39,7 @@ from eventlog.storage.log_directory import prepare
 from eventlog.storage.log_root import LogRoot
 from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
+from eventlog.storage.sync_slots import SyncSlots
 from eventlog.topics.internal import is_internal, refuse_reserved
 from eventlog.topics.registry import TopicRegistry, check_names
 from eventlog.topics.topic import Topic
@@ -89,6 +90,7 @@ class EventLog:
             self._session.latest_number,
             root=self._root,
             lock_timeout=lock_timeout,
+            slots=SyncSlots(fs, real),
         )
         self._registry = TopicRegistry(self._context, real, self._session)
         self._offsets = OffsetStore(self._registry, self._context.clock, offsets_retention_minutes * 60_000)
@@ -300,6 +302,7 @@ class EventLog:
             self._coordinator.close()
             self._context.closed = True
             self._registry.close()
+            self._context.slots.close()
             self._session.close()
             self._root.close()
         if errors:

@@ -7,6 +7,7 @@ import re
 LOG_META = "eventlog.json"
 CONTROL = "control"
 SESSION_LOCK = "session.lock"
+SYNCS = "syncs"
 ROOT_LOCK = "lock"
 TOPICS = "topics"
 TOPIC_META = "topic.json"

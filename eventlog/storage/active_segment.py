@@ -18,12 +18,13 @@ from eventlog.storage.time_index import TimeIndex
 class ActiveSegment:
     """Open for writing by this process; others may have it open too, and only the lock's holder writes."""
 
-    __slots__ = ("_files", "_fs", "base_offset", "fd", "index_fd", "path", "time_fd")
+    __slots__ = ("_files", "_fs", "base_offset", "fd", "index_fd", "is_trusted", "path", "time_fd")
 
     def __init__(self, fs: FileSystem, directory: str, base_offset: int, *, create: bool = False) -> None:
         """Open the three files. Without ``create``, raises FileNotFoundError when there is no such segment."""
         self._fs = fs
         self.base_offset = base_offset
+        self.is_trusted = False  # for a sync: see ``sync_marks.py``
         self.path = os.path.join(directory, segment_name(base_offset, LOG))
         stem = self.path.removesuffix(LOG)
         self._files = (

@@ -13,6 +13,7 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.log_root import NoRoot
 from eventlog.storage.open_files import OpenFiles
+from eventlog.storage.sync_slots import NoSlots, SyncSlots
 
 
 class Journal(Protocol):
@@ -91,6 +92,7 @@ class LogContext:
     journal: Journal = attrs.Factory(NoJournal)
     root: NoRoot = attrs.Factory(NoRoot)
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT  # seconds to wait for a lock that another process holds
+    slots: SyncSlots = attrs.Factory(NoSlots)
 
     def seen_by(self, topic: str) -> LogContext:
         """Return what a topic's partitions are given: those of the journal ask nobody, least of all themselves."""

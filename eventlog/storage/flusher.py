@@ -29,7 +29,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError, StorageError
@@ -40,7 +40,9 @@ from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
-from eventlog.storage.writer_lives import ended_error, poisoned_error
+from eventlog.storage.marked_sync import MarkedSync
+from eventlog.storage.sync_marks import GROUP, HOLDER, SyncMarks
+from eventlog.storage.writer_lives import ended_error
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
@@ -60,7 +62,10 @@ class Flusher:
         self._sleepers: deque[tuple[int, threading.Lock]] = deque()  # the end each needs, and what wakes it
         self._file: OpenFile | None = None  # and the base offset of the segment that it is open for
         self._open_for = -1
-        self._directory_synced_for = -1  # base offset of the newest segment whose name is on the device
+        self._is_trusted = False
+        self._life = 0  # the one that the descriptor is for, and what follows
+        self._marks = SyncMarks(log.head, log.context.slots)
+        self._names_synced = -1, 0  # base offset of the newest segment whose name is on the device, and in which life
         self._journal_offset: int | None = None  # what `journal_offset` answered last
         self._last_flush = log.context.clock.monotonic()
 
@@ -122,31 +127,30 @@ class Flusher:
         return (self._log.context.clock.monotonic() - self._last_flush) * 1000 >= config.flush_ms
 
     def _sync(self, life: int) -> None:
-        journal_offset = self.journal_offset()
+        self._enter(life)
         head = self._log.head
-        state = head.end_state()
-        if head.end_offset == L.END_DELETED:
-            raise self._log.gone()
-        self._refuse_unless(life)  # now that the state is known: it is of this life
-        try:
-            self._sync_segments(head.durable_end, state)
-            self._sync_directories(state.segment_base)
-        except OSError as error:
-            pass_on_handlers(error)
-            raise self.failure(error, self._log.writer.poison) from error
-        self._log.context.root.check()  # what was opened by path just now may be of another log
-        self._refuse_unless(life)  # others may have been told of a device error meanwhile
-        self.sync_outcomes()
-        self._last_flush = self._log.context.clock.monotonic()
-        if state.end_offset > head.durable_end:
-            head.set_recovery_point(state, journal_offset, life)
+        with MarkedSync(self._log, self._marks, GROUP, life) as sync:
+            journal_offset = self.journal_offset()
+            state = head.end_state()
+            if head.end_offset == L.END_DELETED:
+                raise self._log.gone()
+            sync.refuse_unless_alive()  # now that the state is known: it is of this life
+            with self._failing():
+                self._sync_segments(sync, head.durable_end, state)
+                self._sync_directories(sync, state.segment_base)
+                self._log.context.root.check()  # what was opened by path just now may be of another log
+                sync.make_sure()  # also that no other process was told of a device error meanwhile
+            self._is_trusted = True
+            self.sync_outcomes()
+            self._last_flush = self._log.context.clock.monotonic()
+            if state.end_offset > head.durable_end:
+                head.set_recovery_point(state, journal_offset, life)
 
-    def _refuse_unless(self, life: int) -> None:
-        """Raise StorageError when a sync has failed in this life of the log, or when it is over."""
-        if self._log.head.life != life:
-            raise ended_error(self._log)
-        if self._log.head.has_failed():
-            raise poisoned_error(self._log)
+    def _enter(self, life: int) -> None:
+        """Forget what was true in the last life: what its descriptor is told may be about that alone."""
+        if life != self._life:
+            self._close_descriptor()
+            self._journal_offset, self._life = None, life
 
     def sync_outcomes(self) -> None:
         """Bring the outcomes of the transactions here to the device: recovery takes one without for unfinished."""
@@ -173,56 +177,81 @@ class Flusher:
             offset = self._journal_offset = self._log.context.journal.durable_end_offset()
         return min(offset, head.words.item(L.HEAD_JOURNAL)) if head.is_pending() else offset
 
-    def sync_before_prepared(self, state: EndState) -> None:
+    # --- for who holds the partition's lock ---
+
+    def marked(self) -> MarkedSync:
+        """Return the context for the syncs of who holds the partition's lock."""
+        return MarkedSync(self._log, self._marks, HOLDER, self._log.head.life)
+
+    def sync_before_roll(self, base_offset: int) -> None:
+        """Bring the segment that was sealed last to the device, and its name. Raises StorageError."""
+        with self.marked() as sync, self._failing():
+            self._sync_sealed(sync, base_offset)
+            self._fs.sync_directory(self._log.directory)  # so that a power cut takes names from the end only
+            sync.look()
+            sync.make_sure()
+
+    def sync_before_prepared(self, sync: MarkedSync, state: EndState) -> None:
         """Bring the segments to the device that lie before the one in which a transaction's part ends.
 
-        The caller holds the partition's lock, here and for the two that follow. Raises as `sync_to` does.
+        Raises as `sync_to` does, as do the others here.
         """
-        try:
-            self._sync_sealed_segments(self._log.head.durable_end, state.segment_base)
-        except OSError as error:
-            pass_on_handlers(error)
-            raise self.prepared_failure(error) from error
+        with self._failing():
+            self._sync_sealed_segments(sync, self._log.head.durable_end, state.segment_base)
 
-    def sync_names_of_prepared(self, state: EndState) -> None:
+    def sync_names_of_prepared(self, sync: MarkedSync, state: EndState) -> None:
         """Do the same for the names of new segments."""
+        with self._failing():
+            self._sync_directories(sync, state.segment_base)
+        if state.segment_base > self._log.head.end_state().segment_base:
+            base, life = self._names_synced
+            self._names_synced = min(base, self._log.head.durable_end), life  # the roll may yet be undone
+
+    def make_sure_of_prepared(self, sync: MarkedSync) -> None:
+        """Make the descriptors trusted that were used."""
+        with self._failing():
+            sync.make_sure()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Raise what an operating system's error in the block means to the caller, having noted the failure."""
         try:
-            self._sync_directories(state.segment_base)
+            yield
+        except EventLogError:
+            raise
         except OSError as error:
             pass_on_handlers(error)
-            raise self.prepared_failure(error) from error
-        if state.segment_base > self._log.head.end_state().segment_base:
-            durable = self._log.head.durable_end
-            self._directory_synced_for = min(self._directory_synced_for, durable)  # the roll may yet be undone
+            raise self.failure(error) from error
 
-    def prepared_failure(self, error: OSError) -> EventLogError:
-        """Return what a failed sync of what a transaction has written means, having poisoned the partition."""
-        return self.failure(error, self._log.writer.poison_locked)
-
-    def failure(self, error: OSError, poison: Callable[[], None]) -> EventLogError:
-        """Return what a failed sync means to its caller; calls ``poison`` if the device may have lost something."""
+    def failure(self, error: OSError) -> EventLogError:
+        """Return what a failed sync means to its caller, having noted it if the device may have lost something."""
         if isinstance(error, FileNotFoundError) and self._log.is_gone():
             return self._log.gone()
         if error.errno in _NEVER_REACHED_THE_DEVICE:
             return translate(error, self._log.directory)
-        poison()
+        self._log.head.note_failure()
         return StorageError(
             f"the device failed to sync: {error.strerror or error}",
             path=self._log.directory, topic=self._log.topic, partition=self._log.partition,
             hint="records since the last durable acknowledgement may be lost; open the log again to verify it",
         )  # fmt: skip
 
-    def _sync_segments(self, durable: int, state: EndState) -> None:
-        self._sync_sealed_segments(durable, state.segment_base)
-        self._fs.sync(self._descriptor(state.segment_base))
+    # --- descriptors ---
 
-    def _sync_sealed_segments(self, durable: int, segment_base: int) -> None:
+    def _sync_segments(self, sync: MarkedSync, durable: int, state: EndState) -> None:
+        self._sync_sealed_segments(sync, durable, state.segment_base)
+        fd = self._descriptor(state.segment_base)
+        if not self._is_trusted:
+            sync.look()
+        self._fs.sync(fd)
+
+    def _sync_sealed_segments(self, sync: MarkedSync, durable: int, segment_base: int) -> None:
         bases = self._log.segments.bases(segment_base)
         # From the segment of the last durable record on: sealed since, it has got an entry in its time index.
         first = max(0, bisect_left(bases, durable) - 1)
         for base in bases[first:]:
             if base < segment_base:
-                self.sync_sealed(base)
+                self._sync_sealed(sync, base)
 
     def _descriptor(self, segment_base: int) -> int:
         """The active segment, opened once: a descriptor is told of every device error since it was opened."""
@@ -237,7 +266,7 @@ class Flusher:
         return self._file.fd
 
     def _close_descriptor(self) -> None:
-        file, self._file, self._open_for = self._file, None, -1
+        file, self._file, self._open_for, self._is_trusted = self._file, None, -1, False
         if file is not None:
             file.close()
 
@@ -252,23 +281,25 @@ class Flusher:
             if taken:
                 self._syncing.release()
 
-    def _sync_directories(self, segment_base: int) -> None:
-        if segment_base == self._directory_synced_for:
+    def _sync_directories(self, sync: MarkedSync, segment_base: int) -> None:
+        if (segment_base, sync.life) == self._names_synced:
             return
         directory = self._log.directory
-        for _ in range(_LEVELS if self._directory_synced_for < 0 else 1):
+        for _ in range(_LEVELS if self._names_synced[0] < 0 else 1):
             self._fs.sync_directory(directory)
             directory = os.path.dirname(directory)
-        self._directory_synced_for = segment_base
+        sync.look()
+        self._names_synced = segment_base, sync.life
         self._journal_offset = None
 
-    def sync_sealed(self, base_offset: int) -> None:
+    def _sync_sealed(self, sync: MarkedSync, base_offset: int) -> None:
         """Sync a sealed segment and its indexes, which never change again."""
-        self._sync_file(segment_name(base_offset, LOG))
+        self._sync_file(sync, segment_name(base_offset, LOG))
         for suffix in (INDEX, TIME_INDEX):
             with suppress(FileNotFoundError):  # it holds no truth, and whoever needs it builds it anew
-                self._sync_file(segment_name(base_offset, suffix))
+                self._sync_file(sync, segment_name(base_offset, suffix))
 
-    def _sync_file(self, name: str) -> None:
+    def _sync_file(self, sync: MarkedSync, name: str) -> None:
         with self._fs.opened(os.path.join(self._log.directory, name), os.O_RDONLY) as fd:
+            sync.look()
             self._fs.sync(fd)

@@ -144,9 +144,10 @@ class Head:
 
     def reset(self, state: EndState, session: int, start_offset: int) -> None:
         """Make the page true again after recovery; the session comes last, since it vouches for the rest."""
-        for slot in L.HEAD_SLOTS:
-            L.END_SLOT.pack_into(self.page, slot * 8, *state)
-        self.words[L.HEAD_END] = state.end_offset
+        slots = L.HEAD_SLOTS if self.slot_in_force() else L.HEAD_SLOTS[::-1]  # the one in force as the last one
+        L.END_SLOT.pack_into(self.page, slots[0] * 8, *state)
+        self.words[L.HEAD_END] = state.end_offset  # at no moment, and after no crash, is none in force
+        L.END_SLOT.pack_into(self.page, slots[1] * 8, *state)
         self.words[L.HEAD_START] = start_offset
         self.words[L.HEAD_SLEEPING] = 0
         self.words[L.HEAD_PREPARED : L.HEAD_JOURNAL + 1] = 0
@@ -215,26 +216,30 @@ class Head:
         """
         self.words[L.HEAD_FAILED] = self.life
 
-    def begin_life(self, session: int) -> None:
+    def next_life(self, session: int) -> int:
+        """Return the number of the life that a recovery now begins; in another session it is even again."""
+        old = self.life
+        if not 0 < old < L.LAST_LIFE:
+            return L.FIRST_LIFE
+        return old + 1 if self.session == session else (old | 1) + 1
+
+    def begin_life(self, new: int) -> None:
         """Begin a new life. For recovery, which holds the partition's lock, before it looks at anything.
 
-        In another session than the page was true in, nobody is left who knows a life of it: the numbers begin anew.
+        No sync may be under way that began earlier than in the life before the new number.
 
         1. Hold off all writers, until recovery is through: a crash in between leaves a partition to be recovered.
-        2. Clear the durable end that the new life will use: whoever still asks for the last life but one, whose it was,
-           now finds that it is over.
+        2. Clear the durable end that the new life will use: whoever still asks for an earlier life, whose it was, now
+           finds that it is over.
         3. Copy the recovery point to the place that the new life uses.
         4. Store the number. A failed sync of the old life is forgotten by that, and a later one is not.
         """
         words, old = self.words, self.life
-        new = old + 1 if self.session == session and 0 < old < L.LAST_LIFE else L.FIRST_LIFE
         words[L.HEAD_WRITER] = L.WRITER_POISONED
         words[L.HEAD_DURABLES[new & 1]] = 0
         start, target = L.HEAD_RECOVERY_POINTS[old & 1], L.HEAD_RECOVERY_POINTS[new & 1]
         words[target : target + L.RECOVERY_WORDS] = words[start : start + L.RECOVERY_WORDS]
         words[L.HEAD_LIFE] = new
-        if new == L.FIRST_LIFE:
-            words[L.HEAD_FAILED] = 0
 
     # --- deletion, recovery ---
 

@@ -149,7 +149,9 @@ class LogEnd:
         if self._log.head.is_pending():
             self._settle()
         state = self._log.head.end_state()
-        if self._token == NOBODY:  # an append failed, and its new segment may have been removed and made anew
+        # An append failed, and its new segment may have been removed and made anew; or the life is another one, and
+        # what this descriptor would be told is about the last.
+        if self._token == NOBODY or self._life != self._log.head.life:
             self._close_active()
         self._tidy_up(state)
         self._life = self.lives.enter(self._tail.end_offset if self.has_written else 0)
@@ -278,12 +280,7 @@ class LogEnd:
         active.seal_indexes(tail.state(), tail.end_offset)
         bases = self._log.segments.bases(tail.segment_base)
         for base in bases[-2:-1]:
-            try:
-                self._log.flusher.sync_sealed(base)
-                self._fs.sync_directory(self._log.directory)  # so that a power cut takes names from the end only
-            except OSError as error:
-                pass_on_handlers(error)
-                raise self._log.flusher.failure(error, self.poison_locked) from error
+            self._log.flusher.sync_before_roll(base)
             with suppress(EventLogError):  # the journal's device failed, which concerns transactions alone
                 self._log.flusher.sync_outcomes()  # a power cut that took them would take all that follows as well
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
@@ -362,29 +359,31 @@ class LogEnd:
         """Tell whether a sync has failed, here or in another process."""
         return self._log.head.has_failed()
 
-    def poison(self) -> None:
-        """Refuse all further writes, in every process, until the partition is reopened."""
-        self._log.head.note_failure()  # at once: whoever syncs, or has waited for this sync, looks there
+    def stop(self, *, is_held: bool) -> None:
+        """After a failed sync was noted, refuse all further appends; ``is_held``: the caller holds the lock."""
+        if is_held:
+            self._stop()
+            return
         with self._mutex:
             try:
                 with self._lock:
-                    self._stop_writers()
+                    self._stop()
             except LockTimeoutError:  # of a process that was stopped: what it writes when it goes on is refused as well
-                self._stop_writers()
+                self._stop()
 
     def poison_locked(self) -> None:
-        """Do the same for who holds the lock."""
+        """Note that the device has failed, and do that. For who holds the lock."""
         self._log.head.note_failure()
-        self._stop_writers()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._log.head.has_failed():  # and no recovery has begun meanwhile
+            self._words[_WRITER] = L.WRITER_POISONED
+            self._token = NOBODY
 
     def refuse_lost(self) -> None:
         """Raise StorageError, once, if records that were written here may have gone with a life that is over."""
         self.lives.refuse_lost(self._tail.end_offset)
-
-    def _stop_writers(self) -> None:
-        if self._log.head.has_failed():  # and no recovery has begun meanwhile
-            self._words[_WRITER] = L.WRITER_POISONED
-            self._token = NOBODY
 
 
 def add_all(tail: Tail, batches: Sequence[EncodedBatch]) -> None:

@@ -18,6 +18,7 @@ outcome.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.model import AppendResult
 from eventlog.storage.head import EndState
 from eventlog.storage.log_end import NOBODY, SLOT_BYTES
+from eventlog.storage.marked_sync import MarkedSync
 from eventlog.storage.partition_log import PartitionLog
 
 
@@ -84,13 +86,27 @@ class PreparedAppend:
         self._state = end._tail.state()
         head.prepare(self._state, transaction, journal_offset)
 
-    def sync_before(self) -> None:
-        """Bring the segments to the device that lie before the one written last. Raises StorageError."""
-        self.log.flusher.sync_before_prepared(self._state)
+    def begin_sync(self) -> MarkedSync:
+        """Return the context for the syncs of what was written, which the following ones are given."""
+        return self.log.flusher.marked()
 
-    def sync_names(self) -> None:
+    def sync_before(self, sync: MarkedSync) -> None:
+        """Bring the segments to the device that lie before the one written last. Raises StorageError."""
+        self.log.flusher.sync_before_prepared(sync, self._state)
+        active = self._end._active
+        if active is not None and not active.is_trusted:
+            sync.look()
+
+    def sync_names(self, sync: MarkedSync) -> None:
         """Bring the names of new segments to the device. Raises StorageError."""
-        self.log.flusher.sync_names_of_prepared(self._state)
+        self.log.flusher.sync_names_of_prepared(sync, self._state)
+
+    def make_sure(self, sync: MarkedSync) -> None:
+        """Make sure that what was synced is on the device. Raises StorageError."""
+        self.log.flusher.make_sure_of_prepared(sync)
+        active = self._end._active
+        if active is not None:
+            active.is_trusted = True
 
     def publish(self, *, durable: bool, journal_offset: int) -> None:
         """Publish; the records exist for every process. ``durable``: they are on the device, and so is the outcome."""
@@ -134,17 +150,25 @@ class PreparedAppend:
 
 def sync_all(appends: Sequence[PreparedAppend]) -> None:
     """Bring what all of them wrote, and all before it, to the device, at once. Raises StorageError, ..."""
-    for append in appends:
-        append.sync_before()
+    with contextlib.ExitStack() as marked:
+        pairs = [(append, marked.enter_context(append.begin_sync())) for append in appends]
+        for append, sync in pairs:
+            append.sync_before(sync)
+        _sync_active_segments(appends)
+        for append, sync in pairs:
+            append.sync_names(sync)
+        for append, sync in pairs:
+            append.make_sure(sync)
+
+
+def _sync_active_segments(appends: Sequence[PreparedAppend]) -> None:
     by_fd = {append._end._active_fd: append for append in appends}
     errors: list[tuple[EventLogError, OSError]] = []
 
     def failed(fd: int, error: OSError) -> None:
-        errors.append((by_fd[fd].log.flusher.prepared_failure(error), error))
+        errors.append((by_fd[fd].log.flusher.failure(error), error))
 
     if by_fd:
         appends[0].log.context.fs.sync_all(list(by_fd), failed)
     for translated_error, error in errors:
         raise translated_error from error
-    for append in appends:
-        append.sync_names()

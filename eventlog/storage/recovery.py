@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from eventlog.errors import LogFullError
+from eventlog.errors import LogFullError, StorageError
 from eventlog.files.filesystem import translate
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
@@ -49,14 +49,16 @@ from eventlog.storage.index_file import Entries, IndexFile
 from eventlog.storage.index_rebuild import built_indexes, entry_is_true, index_checksums, indexes_fit
 from eventlog.storage.scan import DamagedRange, bytes_behind, scan_segment
 from eventlog.storage.segment import Segment
+from eventlog.storage.sync_marks import SyncMarks
 from eventlog.storage.tail import Tail
+from eventlog.storage.write_again import write_through
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
 
 _LOG_START = 0  # nothing removes records yet: a log whose first segment begins later has lost some
 _MISSING_BEFORE = "the records before this segment are missing"
-_WRITE_THROUGH_BYTES = 1 << 20
+_PATIENCE = 5.0  # seconds
 logger = logging.getLogger("eventlog")
 
 
@@ -74,9 +76,27 @@ class RecoveryReport:
 def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]:
     """Return a true head and what was found on the way. The caller holds the partition's lock."""
     has_failed = head is not None and head.has_failed()
-    if head is not None and not log.context.readonly:
-        head.begin_life(log.context.session)
-    return _Recovery(log, head, write_again=has_failed).run()
+    if head is None or log.context.readonly:
+        return _Recovery(log, head, write_again=has_failed).run()
+    marks = SyncMarks(head, log.context.slots)
+    life = head.next_life(log.context.session)
+    _refuse_unless_over(log, marks, life - 1)
+    left = marks.all()
+    head.begin_life(life)
+    found = _Recovery(log, head, write_again=has_failed).run()
+    marks.forget_dead(left)  # whatever they were told: it was written again, or it is another session
+    return found
+
+
+def _refuse_unless_over(log: PartitionLog, marks: SyncMarks, life: int) -> None:
+    """Wait for syncs that began in a life before this one: what they store would count for the new one."""
+    left = marks.living(marks.wait(marks.older_than(life), _PATIENCE))
+    if left:
+        raise StorageError(
+            f"{len(left)} syncs have been under way since before the last recovery", path=log.directory,
+            topic=log.topic, partition=log.partition,
+            hint="is a process stopped, or its device stuck? Let it go on, or kill it",
+        )  # fmt: skip
 
 
 def _with_checksums(point: EndState, segment: Segment) -> EndState:
@@ -217,9 +237,7 @@ class _Recovery:
         them there.
         """
         with self._fs.opened(segment.path, os.O_RDWR) as fd:
-            for start in range(begin, self._tail.position, _WRITE_THROUGH_BYTES):
-                stop = min(start + _WRITE_THROUGH_BYTES, self._tail.position)
-                self._fs.write_all(fd, [bytes(segment.data[start:stop])], start)
+            write_through(self._fs, fd, segment, begin, self._tail.position)
 
     # --- step 3 ---
 

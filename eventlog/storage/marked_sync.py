@@ -1,0 +1,81 @@
+"""One sync of a partition, from its mark in the head to its outcome: see ``sync_marks.py`` for the steps."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from eventlog.errors import EventLogError
+from eventlog.files.signal_handlers import is_from_handler
+from eventlog.storage.sync_marks import HOLDER, Seen, SyncMarks
+from eventlog.storage.write_again import bytes_behind_point, held, write_behind_point
+from eventlog.storage.writer_lives import ended_error, poisoned_error
+
+if TYPE_CHECKING:
+    from eventlog.storage.partition_log import PartitionLog
+
+# The others are waited for about as long as it takes to write everything again, which is what ends the wait.
+_LEAST_PATIENCE, _BYTES_PER_SECOND = 0.05, 100e6
+
+
+class MarkedSync:
+    """A context: the mark goes when the sync has ended well, or when what has failed is noted.
+
+    Whatever else ends it, an interrupt or a crash, leaves a mark: nobody knows what the device has said.
+    """
+
+    def __init__(self, log: PartitionLog, marks: SyncMarks, kind: int, life: int) -> None:
+        self.life = life
+        self._log = log
+        self._marks = marks
+        self._kind = kind
+        self._seen: Seen = {}
+
+    def __enter__(self) -> MarkedSync:
+        self._mark = self._marks.begin(self._kind, self.life)
+        self._in_doubt = self._mark.was_left
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        is_noted = isinstance(error, EventLogError) and not is_from_handler(error) and not self._in_doubt
+        if error is None or is_noted:
+            self._marks.end(self._mark)
+        else:
+            self._marks.leave(self._mark, self.life)
+        if error is not None and self._log.head.has_failed():  # last: who holds that lock may wait for this mark
+            self._log.writer.stop(is_held=self._kind == HOLDER)
+
+    def look(self) -> None:
+        """See which syncs are under way. After a descriptor was opened that is not trusted, and was not since."""
+        self._seen.update(self._marks.others(self._mark))
+
+    def refuse_unless_alive(self) -> None:
+        """Raise StorageError when a sync has failed in this life of the log, or when it is over."""
+        if self._log.head.life != self.life:
+            raise ended_error(self._log)
+        if self._log.head.has_failed():
+            raise poisoned_error(self._log)
+
+    def make_sure(self) -> None:
+        """Make the descriptors trusted that were used. After all of them were synced; raises OSError, StorageError."""
+        left: Seen = {}
+        if self._seen:
+            patience = _LEAST_PATIENCE + bytes_behind_point(self._log) / _BYTES_PER_SECOND
+            left = self._marks.wait(self._seen, patience)
+        if left or self._in_doubt:
+            self._write_again()
+            self._in_doubt = False
+            self._marks.forget_dead(left)
+        self.refuse_unless_alive()
+
+    def _write_again(self) -> None:
+        context = contextlib.nullcontext() if self._kind == HOLDER else held(self._log)
+        with contextlib.ExitStack() as files:
+            with context:
+                self.refuse_unless_alive()
+                fds = write_behind_point(self._log, files)
+            for fd in fds:
+                self._log.context.fs.sync(fd)

@@ -1,0 +1,147 @@
+"""The numbers of the processes that sync: each has one of its own, for as long as it lives.
+
+In each partition's head a process marks, in the words of its number, that a sync is under way (``sync_marks.py``). The
+number is the first file of ``syncs/`` whose ``flock`` nobody holds; the process holds it from then on, so others can
+tell a sync that takes long from one whose process is dead. The files are empty, and stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Iterator
+
+from eventlog.files.file_lock import FileLock, is_locked
+from eventlog.files.filesystem import FileSystem
+from eventlog.files.mutex import Mutex
+from eventlog.files.signal_handlers import pass_on_handlers, suppress
+from eventlog.format import layouts as L
+from eventlog.format.filenames import SYNCS
+
+_SHARED = L.HEAD_MOST_SYNCERS - 1  # by all processes beyond the others: it never counts as free of a sync
+_every_slot: weakref.WeakSet[SyncSlots] = weakref.WeakSet()
+
+
+class SyncSlots:
+    """The numbers, and the one of this process. One for each open log."""
+
+    def __init__(self, fs: FileSystem, root: str) -> None:
+        self._fs = fs
+        self._directory = os.path.join(root, SYNCS)
+        self._claiming = Mutex()
+        self._lock: FileLock | None = None
+        self._number: int | None = None
+        self._under_way: list[None] = []  # one for each sync: threads may append and pop at once
+        self._is_closed = False
+        _every_slot.add(self)
+
+    def number(self) -> int:
+        """Return this process's number, claimed at the first call; the shared one while that is not possible."""
+        number = self._number
+        if number is None:
+            with self._claiming, suppress(OSError):  # no space, no permission, too many open files
+                if self._number is None:
+                    self._number = self._claimed()
+            number = self._number
+        return _SHARED if number is None else number
+
+    def _claimed(self) -> int:
+        with suppress(FileExistsError):
+            self._fs.mkdir(self._directory)
+        for number in range(_SHARED):
+            lock = self._made_lock(number)
+            if lock.acquire(blocking=False):
+                self._lock = lock
+                return number
+            lock.close()
+        return _SHARED
+
+    def enter(self) -> None:
+        """A sync of this process begins: the number is kept until it is over, even if the log is closed meanwhile."""
+        self._under_way.append(None)
+
+    def leave(self) -> None:
+        """It is over."""
+        self._under_way.pop()
+        if self._is_closed:
+            self.close()
+
+    def is_own(self, number: int) -> bool:
+        """Tell whether this is the number of this process, and of no other."""
+        return number == self._number != _SHARED
+
+    def is_shared(self, number: int) -> bool:
+        """Tell whether several processes may have this number."""
+        return number == _SHARED
+
+    def is_alive(self, number: int) -> bool:
+        """Tell whether a process has this number now."""
+        if number == _SHARED:
+            return True
+        try:
+            return is_locked(self._fs, self._path(number))
+        except OSError as error:
+            pass_on_handlers(error)
+            return True  # for all that is known
+
+    @contextlib.contextmanager
+    def kept_free(self, number: int) -> Iterator[bool]:
+        """Keep a number of which the process is dead from being claimed; False within if it has one by now."""
+        if self.is_shared(number):
+            yield False
+            return
+        lock = self._made_lock(number)
+        try:
+            yield self._take(lock)
+        finally:
+            lock.close()
+
+    def _take(self, lock: FileLock) -> bool:
+        try:
+            with suppress(FileExistsError):
+                self._fs.mkdir(self._directory)
+            return lock.acquire(blocking=False)
+        except OSError as error:
+            pass_on_handlers(error)
+            return False
+
+    def _made_lock(self, number: int) -> FileLock:
+        return FileLock(self._fs, self._path(number))
+
+    def _path(self, number: int) -> str:
+        return os.path.join(self._directory, str(number))
+
+    def close(self) -> None:
+        """Give the number back, once no sync is under way."""
+        self._is_closed = True
+        if self._under_way:
+            return
+        lock, self._lock, self._number = self._lock, None, None
+        if lock is not None:
+            lock.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: the number is the parent's."""
+        self._claiming = Mutex()
+        self._under_way.clear()
+        self._lock = self._number = None  # the lock has closed itself
+
+
+class NoSlots(SyncSlots):
+    """Numbers for a partition that no other process has open: there is but one."""
+
+    def __init__(self) -> None:
+        super().__init__(FileSystem(), "")
+        self._number = 0
+
+    def after_fork(self) -> None:
+        """Do nothing."""
+
+
+def _after_fork_in_child() -> None:
+    for slots in list(_every_slot):
+        slots.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
