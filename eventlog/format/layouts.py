@@ -41,7 +41,6 @@ import numpy as np
 
 # --- record batch -----------------------------------------------------------------------------------------------
 
-PREFIX = struct.Struct(">qiibI")
 START = struct.Struct(">qiib")  # what the CRC covers last, from version 2 on
 CRC = struct.Struct(">I")
 TRAILER = struct.Struct(">hiqqqhiiBBx")  # what it covers first
@@ -50,9 +49,8 @@ HEADER_BYTES = 64
 CRC_POSITION = 17
 CRC_START = 21
 LENGTH_START = 12  # the batch length does not count the base offset and itself
-assert PREFIX.size == CRC_START
 assert START.size == CRC_POSITION == CRC_START - CRC.size
-assert HEADER.size == PREFIX.size + TRAILER.size == HEADER_BYTES
+assert HEADER.size == CRC_START + TRAILER.size == HEADER_BYTES
 
 MAGIC = 0x63  # "c": columnar. Kafka uses 0, 1 and 2; 2 stays reserved for Kafka's own record encoding
 MAGIC_POSITION = 16

@@ -106,16 +106,18 @@ class Segment:
 
         Raises BatchDamage, with its position and the offset that belongs there, when the way there is damaged.
         """
-        for start, position in self.offset_index.entries_before(offset - self.base_offset, index_entries):
-            if self._confirms(position, self.base_offset + start):
+        entries = self.offset_index.entries_before(offset - self.base_offset, index_entries)
+        for skipped, (start, position) in enumerate(entries):
+            if self._confirms(position, self.base_offset + start, look_again=not skipped):
                 return self.walk(offset, position, self.base_offset + start)
         return self.walk(offset, 0, self.base_offset)
 
-    def _confirms(self, position: int, base_offset: int) -> bool:
+    def _confirms(self, position: int, base_offset: int, *, look_again: bool) -> bool:
         """Tell whether a batch with this base offset seems to begin there; it is checked when it is read."""
         data, size = self.view
         if position + L.HEADER_BYTES > size:
-            self.refresh()
+            if look_again or not size:  # not for each of many entries behind the end of a file that was cut
+                self.refresh()
             data, size = self.view  # in one step: another thread may give the mapping back meanwhile
             if position + L.HEADER_BYTES > size:
                 return False

@@ -18,7 +18,7 @@ from tests.damage.model import batches_of
 from tests.damage.mutations import MUTATIONS
 
 IN = eventlog.TopicPartition("in", 0)
-SEEDS = 4
+SEEDS = int(os.environ.get("DAMAGE_SEEDS", "1"))
 
 
 def work(log: eventlog.EventLog, start: int, count: int) -> None:
