@@ -176,7 +176,7 @@ class InFlight:
         following = self._stamp if attempt.stamp is None else attempt.following(outcome)
         count, settled = len(records), self._full_settled
         if self.full_sent != settled:
-            settled += sum(type(record) is not Delivery for record in records)
+            settled += count - list(map(type, records)).count(Delivery)
         self._full_settled = settled  # from here on without a call, so that no interrupt comes in between
         self._stamp = following
         del self.records[:count]

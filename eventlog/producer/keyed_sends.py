@@ -17,7 +17,7 @@ from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
-LAST_SECOND = LATEST_MS // 1000  # that a record can be stamped with
+LAST_SECOND = float(LATEST_MS // 1000)  # that a record can be stamped with; to compare two floats is fastest
 
 
 class KeyedSends:
@@ -43,7 +43,7 @@ class KeyedSends:
         delivery.value = value
         delivery.stamp = stamp = self._now()
         delivery.home = unplaced
-        if not 0 <= stamp < LAST_SECOND:
+        if not 0.0 <= stamp < LAST_SECOND:
             clock_ms(stamp)  # which says what is wrong with the clock
         records = unplaced.records
         records.append(delivery)

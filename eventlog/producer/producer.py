@@ -125,25 +125,25 @@ class Producer(KeyedSends, Transactional):
         and ClosedError. What goes wrong later is the delivery's error.
         """
         # The short ways for a topic that is known: no lock is taken, and a list is appended to in one atomic step.
-        if partition is None and timestamp_ms is None and type(topic) is str:
-            if key is not None:
-                unplaced = self._fast_keyed.get(topic)
-                if unplaced is not None:
-                    return self._send_known(unplaced, value, key, headers)
-            elif headers is None and type(value) is bytes:
-                buffer = self._fast.get(topic)
-                if buffer is not None and len(value) <= SMALL and not buffer.before:
-                    delivery = Delivery()
-                    delivery.value = value
-                    delivery.stamp = stamp = self._now()
-                    delivery.home = buffer
-                    if not 0 <= stamp < LAST_SECOND:
-                        clock_ms(stamp)
-                    records = buffer.records
-                    records.append(delivery)
-                    if len(records) >= buffer.limit:
-                        self._filled(buffer)
-                    return delivery
+        try:
+            home = self._fast[topic] if key is None else self._fast_keyed[topic]
+        except (KeyError, TypeError):
+            return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
+        if partition is None and timestamp_ms is None:
+            if isinstance(home, UnplacedRecords):
+                return self._send_known(home, value, key, headers)
+            if headers is None and type(value) is bytes and len(value) <= SMALL and not home.before:
+                delivery = Delivery()
+                delivery.value = value
+                delivery.stamp = stamp = self._now()
+                delivery.home = home
+                if not 0.0 <= stamp < LAST_SECOND:
+                    clock_ms(stamp)  # which says what is wrong with the clock
+                records = home.records
+                records.append(delivery)
+                if len(records) >= home.limit:
+                    self._filled(home)
+                return delivery
         return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
 
     @calls_out

@@ -15,7 +15,7 @@ from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
 from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
 
-_FULL = {FullDelivery}
+_PLAIN, _KEYED, _FULL = {Delivery}, {KeyedDelivery}, {FullDelivery}
 _key, _headers, _stamp, _timestamp = map(attrgetter, ("key", "headers", "stamp", "timestamp_ms"))
 
 
@@ -31,10 +31,10 @@ def encode_records(
         if one is not None:
             return [one]
     values = [record.value for record in records]
-    if plain:
+    kinds = _PLAIN if plain else set(map(type, records))
+    if kinds == _PLAIN:
         return partition.encode(values, None, _sent_ms(records), None, codec, stamp)
-    kinds = set(map(type, records))
-    if FullDelivery not in kinds and Delivery not in kinds:
+    if kinds == _KEYED:
         return partition.encode(values, _keys(records), _sent_ms(records), None, codec, stamp)
     if kinds == _FULL:
         stamps = np.fromiter(map(_timestamp, records), np.int64, len(records))

@@ -78,7 +78,7 @@ class UnplacedRecords:
             records = self.records[:]
             parts = self._parts(records)
             for buffer, part in parts:
-                buffer.full_sent += len(part)  # too many, after an interrupt, harm nothing
+                buffer.full_sent += len(part)  # too many, after an interrupt, only cost a look at the types
             steps: list[Step] = [
                 partial(self._turn.remove, *turn),
                 *(_give_home(part, buffer) for buffer, part in parts),
