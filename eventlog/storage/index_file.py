@@ -25,7 +25,8 @@ def sealed_checksum(checksum: int, end_offset: int) -> int:
 
 
 class IndexFile:
-    """Entries of one dtype, in a mapping that is made anew only when the file has outgrown it.
+    """Entries of one dtype, in a mapping that is made anew only when the file has outgrown it, or grows first: it may
+    have been copied up (see `Segment`).
 
     An index carries no truth: an entry is believed only when the segment confirms it. A crash may leave entries
     behind the ones that count; they are overwritten, or cut off when the segment is sealed. Then one more entry, the
@@ -39,6 +40,8 @@ class IndexFile:
         self._mark = mark
         self._seal: int | None = None
         self._identity = (0, 0)
+        self._reach = 0  # entries of the mapping that are the file's, also when it grows
+        self._first_known: int | None = None  # of this file
         self._view: tuple[Entries, int] = np.empty(0, dtype=dtype), 0  # the mapping, and how many of it are known
         self._kept: Entries | None = None
 
@@ -67,10 +70,13 @@ class IndexFile:
             status = opened.status
             known, identity = status.st_size // self._dtype.itemsize, (status.st_dev, status.st_ino)
             replaced = identity != self._identity  # past the old file's end lies SIGBUS
-            if known > len(mapped) or (known and replaced):
+            if self._first_known is None or replaced:
+                self._first_known = known
+            if known > min(len(mapped), self._reach) or (known and replaced):
                 size = max(_RESERVE, 2 * known * self._dtype.itemsize)
                 size -= size % self._dtype.itemsize
                 mapped, self._identity = self._fs.map_readonly(fd, size).view(self._dtype), identity
+                self._reach = len(mapped) if known > self._first_known else known
             mark, seal = mapped[known - 1].item() if known else (None, None)
             self._seal = seal if mark == self._mark else None
             return mapped, known - (self._seal is not None)

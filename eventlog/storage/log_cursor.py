@@ -114,7 +114,7 @@ class LogCursor:
         try:
             if not active:
                 log.ensure_indexes(segment)
-            place = segment.place_of(offset, state.index_entries if active else None)
+            place = _place_of(segment, offset, state.index_entries if active else None)
         except BatchDamage as damage:
             assert damage.position is not None and damage.base_offset is not None
             batch = self._over_damage(segment, damage.position, damage.base_offset, damage.reason)
@@ -169,6 +169,8 @@ class LogCursor:
                 raise self._damage("the segment is missing", segment.path, self._position) from None
             if attempt:
                 time.sleep(_PAUSE)
+            else:
+                segment.map_again()
         batch = self._over_damage(segment, self._position, self._base, reason)
         self._position = batch.position
         return batch
@@ -181,3 +183,13 @@ class LogCursor:
         next_offset = min([self.log.end_offset, *later] if following is None else [following, *later])
         damage = DamagedRange(path, position, self.next_offset, next_offset, reason)
         return damage.error(self.log.topic, self.log.partition)
+
+
+def _place_of(segment: Segment, offset: int, index_entries: int | None) -> Place:
+    """Find the batch that holds ``offset``; before damage is reported, in the file that is at the path now."""
+    try:
+        return segment.place_of(offset, index_entries)
+    except BatchDamage:
+        segment.map_again()
+        segment.offset_index.forget()
+    return segment.place_of(offset, index_entries)

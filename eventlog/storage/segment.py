@@ -34,6 +34,11 @@ class Segment:
 
     After a crash the file may end in bytes that were never published; whoever reads stays below the published end,
     and whoever writes overwrites them.
+
+    On overlayfs, as in a container, a file of a lower layer is copied up when it is first opened for writing: a mapping
+    from before is of the old file, which never grows, under the same path and number. So the room behind a mapping is
+    believed only once the file was seen to grow: who writes has opened it by then. And before damage is reported, the
+    file is mapped again (`map_again`).
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class Segment:
         self._fs = fs
         self._on_map = on_map
         self._identity = (0, 0)  # of the file that is mapped
+        self._reach = 0  # bytes of the mapping that are the file's, also when it grows
+        self._first_size: int | None = None  # of this file
         self.view = _NOTHING  # the mapping, and the bytes of it that the file is known to have: past them lies SIGBUS
         self.indexes_checked = False
 
@@ -61,15 +68,23 @@ class Segment:
         """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
         file = self._fs.opened(self.path, os.O_RDONLY)
         with file as fd:
-            found, mapped = file.status, self._identity  # the identity first: it is noted last
+            found, mapped, reach = file.status, self._identity, self._reach  # these first: they are noted last
             size, identity, data = found.st_size, (found.st_dev, found.st_ino), self.view[0]
-            if size > len(data) or (size and identity != mapped):  # past the end of an old file lies SIGBUS
+            if self._first_size is None or identity != mapped:
+                self._first_size = size
+            if size > min(len(data), reach) or (size and identity != mapped):  # past an old file's end lies SIGBUS
                 room = max(_RESERVE, 1 << (size.bit_length() + 1))
                 data = memoryview(self._fs.map_readonly(fd, room))  # type: ignore[arg-type]  # an array is a buffer
+                reach = room if size > self._first_size else size
                 self._on_map()
             self.view = data, size  # in one step: other threads read here
-            self._identity = identity
+            self._identity, self._reach = identity, reach
         return size
+
+    def map_again(self) -> None:
+        """Map the file that is at the path now, whatever is mapped; batches that callers hold keep theirs."""
+        self.view = _NOTHING
+        self.refresh()
 
     @property
     def data(self) -> memoryview:

@@ -72,7 +72,7 @@ class _Verification:
         )  # fmt: skip
 
     def _verify_segment(self, segment: Segment, end_offset: int) -> None:
-        segment.refresh()
+        segment.map_again()
         self._expected, position = segment.base_offset, 0
         starts: list[tuple[int, int]] = []
         maxima: list[tuple[int, int]] = []  # (offset of the last record, largest timestamp so far)
