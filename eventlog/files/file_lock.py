@@ -68,6 +68,10 @@ class FileLock:
         """Tell whether other code of this process has closed the descriptor, which may be another file's now."""
         return self._file is not None and self._file.is_lost()
 
+    def look(self) -> os.stat_result | None:
+        """Return what is known of the open file now; None when that is so."""
+        return None if self._file is None else self._file.look()
+
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
         """Take the lock; return False when ``blocking`` is off and another process holds it.
 

@@ -26,6 +26,7 @@ from eventlog.errors import ForeignFileError
 from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
+_ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK
 _DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _NOFOLLOW_ANY = getattr(os, "O_NOFOLLOW_ANY", 0)  # macOS
 _LARGE_FILE = getattr(os, "O_LARGEFILE", 0)
@@ -57,7 +58,7 @@ def _how(flags: int, mode: int) -> Any:
 
 def opened(path: str, flags: int, mode: int, closing: Callable[[int], Any] = os.close) -> OpenFile:
     """Open the file; it never blocks, whatever lies there. Raises OSError, and ForeignFileError for a link."""
-    flags |= os.O_CLOEXEC | os.O_NONBLOCK
+    flags |= _ALWAYS
     found = _opened_at_once(path, flags, mode, closing)
     if found is not None:
         return found

@@ -72,11 +72,17 @@ class OpenFile:
 
     def is_lost(self) -> bool:
         """Tell, of a file that is `kept`, whether other code has closed its descriptor."""
+        return self.look() is None
+
+    def look(self) -> os.stat_result | None:
+        """Return what is known of a file that is `kept` now; None when its descriptor is lost."""
+        known = self.status
         try:
-            return _identity(os.fstat(self.fd)) != _identity(self.status)
+            found = os.fstat(self.fd)
         except OSError as error:
             pass_on_handlers(error)
-            return True
+            return None
+        return found if found.st_ino == known.st_ino and found.st_dev == known.st_dev else None
 
     def detach(self) -> int:
         """Return the descriptor, which is the caller's from now on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from eventlog.errors import ForeignFileError
@@ -35,8 +36,8 @@ class ActiveSegment:
         self.fd, self.index_fd, self.time_fd = (file.fd for file in self._files)
 
     def is_lost(self) -> bool:
-        """Tell whether other code of this process has closed a descriptor, whose number may be another file's now."""
-        return any(file.is_lost() for file in self._files)
+        """Tell whether other code of this process has closed the segment, whose number may be another file's now."""
+        return self._files[0].is_lost()
 
     def is_in_place(self) -> bool:
         """Tell whether no index was replaced since: a roll that another process did not finish may have done so."""
@@ -54,6 +55,8 @@ class ActiveSegment:
 
     def append_due(self, state: EndState, offset_entries: bytes, time_entries: bytes) -> None:
         """Write the index entries that end at the counts of ``state``."""
+        if any(file.is_lost() for file in self._files[1:]):  # two looks for many records
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
         if offset_entries:
             end = state.index_entries * OFFSET_INDEX_ENTRY.itemsize
             self._fs.write_all(self.index_fd, [offset_entries], end - len(offset_entries))

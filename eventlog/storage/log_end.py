@@ -136,10 +136,11 @@ class LogEnd:
     def look(self) -> None:
         """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
         self._log.context.root.check()
-        if self._lock.is_lost() or (self._active is not None and self._active.is_lost()):
+        lock = self._lock.look()
+        if lock is None or (self._active is not None and self._active.is_lost()):
             self._release()
             raise lost_descriptor(self._log.directory)
-        if not self._fs.is_linked(self._lock_fd):
+        if lock.st_nlink == 0:
             raise self._log.gone()
         self._look_at = time.monotonic() + LOOK_INTERVAL
 
