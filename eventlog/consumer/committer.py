@@ -10,7 +10,7 @@ from eventlog.clock import Clock
 from eventlog.coordination.checked_offsets import checked_offsets
 from eventlog.coordination.group_directory import PATIENCE, GroupBusy
 from eventlog.coordination.offset_store import OffsetStore
-from eventlog.errors import EventLogError, InvalidConfigError, RetriableCommitFailedError
+from eventlog.errors import EventLogError, InvalidConfigError, ReentrantCallError, RetriableCommitFailedError
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.quantities import is_legal_name
@@ -118,7 +118,7 @@ class Committer:
         """Do the same, but raise GroupBusy for a lock that is not free: the partitions can be given up later."""
         try:
             self._commit_moved(positions, PATIENCE)
-        except RetriableCommitFailedError:
+        except (RetriableCommitFailedError, ReentrantCallError):
             raise GroupBusy from None
         except EventLogError as error:
             pass_on_handlers(error)
