@@ -47,6 +47,7 @@ class TransactionCommit:
         self.transaction = secrets.randbits(63)
         self._journal = journal
         self._appends = appends
+        self.journal_life = journal.life()  # the outcome will be written in it, or in a later one
         self.journal_offset = journal.end_offset()  # the outcome will stand there, or behind
         self._durable = durable
 
@@ -56,6 +57,7 @@ class TransactionCommit:
         Behind an error or an interrupt, ``is_committed`` tells whether the records exist all the same.
         """
         self._with_locks(lambda: self._hold_and_write(describe))
+        self.make_durable()
         for append in self._appends:
             append.wake()
 
@@ -84,11 +86,13 @@ class TransactionCommit:
             outcome = describe(self.transaction)
             self.is_committed = None  # from here on the journal alone knows
             self._journal.append(outcome, "disk" if self._durable else "os")
-            self.is_committed, self.is_durable = True, self._durable
+            self.is_committed = True
+            # In another life of the journal, outcomes of earlier transactions may be missing: see `Outcomes`.
+            self.is_durable = self._durable and self._journal.life() == self.journal_life
         except BaseException:
             self._clear_up()
             raise
-        self._publish(durable=self._durable)
+        self._publish(durable=self.is_durable)
 
     def _clear_up(self) -> None:
         """Find out what became of it, and do what follows from that, while the partitions are held."""
@@ -107,7 +111,7 @@ class TransactionCommit:
 
     def _publish(self, *, durable: bool) -> None:
         for append in self._appends:
-            append.publish(durable=durable, journal_offset=self.journal_offset)
+            append.publish(durable=durable, journal_offset=self.journal_offset, journal_life=self.journal_life)
 
     def _let_go(self) -> None:
         for append in reversed(self._appends):

@@ -13,12 +13,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterable, Iterator
 
 from eventlog.config import TopicConfig
 from eventlog.coordination.committed_parts import CommittedParts
 from eventlog.coordination.transaction_records import (
     TransactionOutcome,
+    TransactionPart,
     aborted,
     decode,
     encode_key,
@@ -91,11 +93,25 @@ class TransactionJournal:
         if partition is not None and partition.is_poisoned:
             raise poisoned_error(partition.log)
 
-    def sync(self) -> None:
-        """Bring all outcomes to the device."""
+    def life(self) -> int:
+        """Return the journal's life; 0 while there is no journal."""
+        partition = self.partition()
+        return 0 if partition is None else partition.log.head.life
+
+    def sync(self, life: int) -> None:
+        """Bring all outcomes that were written in this life of the journal to the device."""
         partition = self.partition()
         if partition is not None:
-            partition.flush()
+            partition.log.flusher.sync_to(partition.log_end_offset, life)
+
+    def write_again(self, topic: str, topic_id: str, partition: int, batches: Iterable[RecordBatch]) -> None:
+        """Write once more that the transactions of these batches were committed: the journal may have lost that."""
+        now_ms = int(self._context.clock.time() * 1000)
+        for batch in batches:
+            end_offset = batch.last_offset + 1
+            part = TransactionPart(topic, topic_id, partition, batch.base_offset, end_offset, batch.base_sequence)
+            known = "", batch.producer_id, batch.producer_epoch
+            self.append(TransactionOutcome(secrets.randbits(63), True, *known, now_ms, now_ms, (part,)))
 
     # --- finding ---
 

@@ -108,6 +108,7 @@ HEAD_LIFE = 12  # changed by each recovery: what was published before is acknowl
 FIRST_LIFE, LAST_LIFE = 2, 2**32 - 2  # of even number, and a mark has 32 bits for it; 0: from before there were lives
 HEAD_FAILED = 13  # the life in which a sync failed
 HEAD_OUTCOMES = 14  # the life of the journal in which the outcomes stand of all transactions behind the durable end
+NO_OUTCOMES = 2**64 - 1  # there are no such transactions: recovery has just found none; 0: nobody knows
 # In lives of even and of odd number: whoever still acts for the life before changes nothing of the present one.
 HEAD_DURABLES = (4, 15)
 HEAD_RECOVERY_POINTS = (32, 44)

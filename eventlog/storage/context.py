@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import attrs
@@ -43,8 +43,16 @@ class Journal(Protocol):
         """
         ...
 
-    def sync(self) -> None:
-        """Bring all outcomes to the device."""
+    def life(self) -> int:
+        """Return the journal's life (``storage/head.py``); 0 while there is no journal."""
+        ...
+
+    def write_again(self, topic: str, topic_id: str, partition: int, batches: Iterable[RecordBatch]) -> None:
+        """Write once more that the transactions of these batches were committed."""
+        ...
+
+    def sync(self, life: int) -> None:
+        """Bring all outcomes that were written in this life of the journal to the device."""
         ...
 
 
@@ -69,7 +77,14 @@ class NoJournal:
         """Return what is always true."""
         return lambda _: True
 
-    def sync(self) -> None:
+    def life(self) -> int:
+        """Return 0."""
+        return 0
+
+    def write_again(self, topic: str, topic_id: str, partition: int, batches: Iterable[RecordBatch]) -> None:
+        """Do nothing."""
+
+    def sync(self, life: int) -> None:
         """Do nothing."""
 
 

@@ -41,6 +41,7 @@ from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
 from eventlog.storage.marked_sync import MarkedSync
+from eventlog.storage.outcomes import Outcomes
 from eventlog.storage.sync_marks import GROUP, HOLDER, SyncMarks
 from eventlog.storage.writer_lives import ended_error
 
@@ -64,6 +65,7 @@ class Flusher:
         self._open_for = -1
         self._is_trusted = False
         self._life = 0  # the one that the descriptor is for, and what follows
+        self.outcomes = Outcomes(log)
         self._marks = SyncMarks(log.head, log.context.slots)
         self._names_synced = -1, 0  # base offset of the newest segment whose name is on the device, and in which life
         self._journal_offset: int | None = None  # what `journal_offset` answered last
@@ -141,7 +143,7 @@ class Flusher:
                 self._log.context.root.check()  # what was opened by path just now may be of another log
                 sync.make_sure()  # also that no other process was told of a device error meanwhile
             self._is_trusted = True
-            self.sync_outcomes()
+            self.outcomes.sync(is_held=False)
             self._last_flush = self._log.context.clock.monotonic()
             if state.end_offset > head.durable_end:
                 head.set_recovery_point(state, journal_offset, life)
@@ -151,16 +153,6 @@ class Flusher:
         if life != self._life:
             self._close_descriptor()
             self._journal_offset, self._life = None, life
-
-    def sync_outcomes(self) -> None:
-        """Bring the outcomes of the transactions here to the device: recovery takes one without for unfinished."""
-        if self._has_new_transactions():
-            self._log.context.journal.sync()
-
-    def _has_new_transactions(self) -> bool:
-        """Tell whether transactions have ended here behind what is known to be on the device."""
-        head = self._log.head
-        return bool(head.words.item(L.HEAD_TRANSACTION_END) > head.durable_end)
 
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
@@ -173,7 +165,7 @@ class Flusher:
         or in a new segment. If there were none, it would be looked for in the file system every time.
         """
         head, offset = self._log.head, self._journal_offset
-        if offset is None or head.is_pending() or self._has_new_transactions():
+        if offset is None or head.is_pending() or self.outcomes.has_new():
             offset = self._journal_offset = self._log.context.journal.durable_end_offset()
         return min(offset, head.words.item(L.HEAD_JOURNAL)) if head.is_pending() else offset
 

@@ -142,7 +142,7 @@ class Head:
                 return EndState()
         return None
 
-    def reset(self, state: EndState, session: int, start_offset: int) -> None:
+    def reset(self, state: EndState, session: int, start_offset: int, outcomes: int = L.NO_OUTCOMES) -> None:
         """Make the page true again after recovery; the session comes last, since it vouches for the rest."""
         slots = L.HEAD_SLOTS if self.slot_in_force() else L.HEAD_SLOTS[::-1]  # the one in force as the last one
         L.END_SLOT.pack_into(self.page, slots[0] * 8, *state)
@@ -152,7 +152,7 @@ class Head:
         self.words[L.HEAD_SLEEPING] = 0
         self.words[L.HEAD_PREPARED : L.HEAD_JOURNAL + 1] = 0
         self.words[L.HEAD_TRANSACTION_END] = state.end_offset  # for all that is known here
-        self.words[L.HEAD_OUTCOMES] = 0
+        self.words[L.HEAD_OUTCOMES] = outcomes
         self.words[L.HEAD_WRITER] = L.WRITER_NONE  # only now: it may tell of a failed sync
         self.words[L.HEAD_SESSION] = session
 
@@ -175,9 +175,14 @@ class Head:
         """Return the id of the transaction that is pending, and where its outcome is to be looked for."""
         return self.words.item(L.HEAD_TRANSACTION), self.words.item(L.HEAD_JOURNAL)
 
-    def publish_prepared(self) -> None:
-        """Publish what was prepared, unless that was done already."""
+    def publish_prepared(self, journal_life: int) -> None:
+        """Publish what was prepared, unless that was done already. The outcome was written in a life of the journal."""
         words = self.words
+        before = words.item(L.HEAD_OUTCOMES)
+        if before == L.NO_OUTCOMES or words.item(L.HEAD_TRANSACTION_END) <= self.durable_end:
+            words[L.HEAD_OUTCOMES] = journal_life
+        elif before != journal_life:
+            words[L.HEAD_OUTCOMES] = 0
         prepared = words.item(L.HEAD_PREPARED)
         words[L.HEAD_TRANSACTION_END] = prepared
         if words.item(L.HEAD_END) < prepared:

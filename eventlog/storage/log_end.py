@@ -171,8 +171,10 @@ class LogEnd:
         """
         head = self._log.head
         base = head.end_offset
-        if self._log.context.journal.is_committed(*head.transaction()):
-            head.publish_prepared()
+        journal = self._log.context.journal
+        life = journal.life()
+        if journal.is_committed(*head.transaction()):
+            head.publish_prepared(life)
             if self._words.item(L.HEAD_SLEEPING) > base:
                 wake(self._words, _END)
         self._words[_WRITER] = L.WRITER_NONE
@@ -283,7 +285,7 @@ class LogEnd:
         for base in bases[-2:-1]:
             self._log.flusher.sync_before_roll(base)
             with suppress(EventLogError):  # the journal's device failed, which concerns transactions alone
-                self._log.flusher.sync_outcomes()  # a power cut that took them would take all that follows as well
+                self._log.flusher.outcomes.sync(is_held=True)  # a power cut without them would take what follows
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         self._sequences.sealed(tail.end_offset)
         tail.begin_segment()

@@ -108,10 +108,10 @@ class PreparedAppend:
         if active is not None:
             active.is_trusted = True
 
-    def publish(self, *, durable: bool, journal_offset: int) -> None:
+    def publish(self, *, durable: bool, journal_offset: int, journal_life: int) -> None:
         """Publish; the records exist for every process. ``durable``: they are on the device, and so is the outcome."""
         end, head = self._end, self.log.head
-        head.publish_prepared()
+        head.publish_prepared(journal_life)
         end._last_slot = SLOT_BYTES[head.slot_in_force()]
         head.words[L.HEAD_WRITER] = end._token = self._token
         if durable:
@@ -153,6 +153,7 @@ def sync_all(appends: Sequence[PreparedAppend]) -> None:
     with contextlib.ExitStack() as marked:
         pairs = [(append, marked.enter_context(append.begin_sync())) for append in appends]
         for append, sync in pairs:
+            append.log.flusher.outcomes.write_lost(is_held=True)
             append.sync_before(sync)
         _sync_active_segments(appends)
         for append, sync in pairs:

@@ -120,6 +120,7 @@ class _Recovery:
         self._write_again = write_again
         self._is_committed: Callable[[RecordBatch], bool] | None = None  # asked of the journal when it is needed
         self._has_unfinished = False
+        self._outcomes = L.NO_OUTCOMES  # the life of the journal in which those were found of all that is here
         self._fs = log.context.fs
         self._writes = not log.context.readonly
         self._head = head
@@ -226,6 +227,7 @@ class _Recovery:
         if self._is_committed is None:
             log = self._log
             since = 0 if self._head is None else self._head.recovery_journal()
+            self._outcomes = log.context.journal.life()
             self._is_committed = log.context.journal.committed_batches(log.topic_id, log.partition, since)
         self._has_unfinished = not self._is_committed(batch)
         return self._has_unfinished
@@ -347,7 +349,7 @@ class _Recovery:
         if journal_offset:  # a power cut may have taken the journal's end, whose offsets are given out anew
             journal_offset = min(journal_offset, self._log.context.journal.end_offset())
         head.set_recovery_point(self._point or start, journal_offset)
-        head.reset(self._tail.state(), self._log.context.session, _LOG_START)
+        head.reset(self._tail.state(), self._log.context.session, _LOG_START, self._outcomes)
         return head
 
     # --- the report ---

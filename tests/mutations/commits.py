@@ -152,9 +152,9 @@ def flush_leaves_the_journal(patch: Patch) -> None:
 def transactions_not_noted_in_the_head(patch: Patch) -> None:
     """A partition does not note that it has got records of a transaction, so that a flush would sync the journal."""
 
-    def publish_prepared(real: Any, head: Any) -> None:
+    def publish_prepared(real: Any, head: Any, journal_life: int) -> None:
         before = head.words.item(L.HEAD_TRANSACTION_END)
-        real(head)
+        real(head, journal_life)
         head.words[L.HEAD_TRANSACTION_END] = before
 
     patch.replace(Head, "publish_prepared", publish_prepared)

@@ -33,7 +33,7 @@ def settled_as_committed(patch: Patch) -> None:
     """Whoever finds a pending partition publishes it, without asking the journal."""
 
     def settle(real: Any, end: Any) -> None:
-        end._log.head.publish_prepared()
+        end._log.head.publish_prepared(0)
         end._words[L.HEAD_WRITER] = L.WRITER_NONE
 
     patch.replace(LogEnd, "_settle", settle)
