@@ -342,6 +342,26 @@ def test_waiting_for_another_process_ends(log: eventlog.EventLog, durability: st
     assert values(log) == [b"first", b"last"]
 
 
+@pytest.mark.parametrize("wait", ["result", "flush", "close", "send_many", "linger_ms=0"])
+@pytest.mark.parametrize("durability", ["os", "disk"])
+def test_waiting_without_a_timeout_ends_as_well(log: eventlog.EventLog, wait: str, durability: str) -> None:
+    """Who waits without a timeout for a partition that another process holds waits for delivery_timeout_ms."""
+    log.create_topic("t").partitions[0].append([b"first"])
+    linger_ms = 0 if wait == "linger_ms=0" else NEVER_LINGERED
+    producer = log.producer(linger_ms=linger_ms, delivery_timeout_ms=50, durability=durability, retry_backoff_ms=1)
+    with held(log):
+        delivery: eventlog.Delivery
+        if wait == "send_many":
+            delivery = producer.send_many("t", [b"late", b"later"])
+        else:
+            delivery = producer.send("t", b"late", b"k")
+        if wait in ("flush", "close"):
+            getattr(producer, wait)()
+        assert isinstance(delivery.exception(), eventlog.DeliveryTimeoutError)
+    assert values(log) == [b"first"]
+    producer.close()
+
+
 def test_an_alarm_ends_a_flush(log: eventlog.EventLog) -> None:
     """An exception that a signal handler raises while flush waits for another process leaves flush as it is, at once,
     and the records are written later, once.

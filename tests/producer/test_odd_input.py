@@ -69,24 +69,35 @@ def accepted_or_refused(records: list[OddRecord], call: Callable[[], Any]) -> li
     return records
 
 
+def options(record: OddRecord) -> dict[str, Any]:
+    """What a send is given besides value and key, as far as it is given."""
+    given = {"headers": record.headers.given, "timestamp_ms": record.time.given}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def one_by_one(records: list[OddRecord], send: Callable[..., Any]) -> list[OddRecord]:
     """Send each record by itself."""
     accepted = []
     for record in records:
         accepted += accepted_or_refused(
             [record],
-            lambda record=record: send(
-                record.value.given, record.key.given, headers=record.headers.given, timestamp_ms=record.time.given
-            ),
+            lambda record=record: send(record.value.given, record.key.given, **options(record)),
         )
     return accepted
 
 
+WARM = [
+    OddRecord(Odd(b"warm", b"warm"), Odd(key, key), Odd(None, ()), Odd(None, None)) for key in (b"k", None, b"k", None)
+]
+
+
 def by_send(log: eventlog.EventLog, records: list[OddRecord]) -> list[OddRecord]:
     with log.producer() as producer:
+        for record in WARM:  # from here on the topic is known, and records take the short ways
+            producer.send("t", record.value.given, record.key.given)
         accepted = one_by_one(records, lambda *args, **more: producer.send("t", *args, **more))
         producer.send("t", b"good")
-    return accepted
+    return [*WARM, *accepted]
 
 
 def by_send_in_transaction(log: eventlog.EventLog, records: list[OddRecord]) -> list[OddRecord]:
