@@ -129,8 +129,8 @@ def stop(signum, frame):
 signal.signal(signal.SIGTERM, stop)
 delay = random.Random(ARGS[1]).uniform(0.0, 0.05)
 consumer.poll()
-threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
 try:
+    threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
     while True:
         {loop}
 except eventlog.ClosedError:
@@ -181,8 +181,8 @@ def stop(signum, frame):
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
 ARGS[1:] = []
-threading.Timer(random.Random({seed}).uniform(0.0, 0.05), os.kill, (os.getpid(), signal.SIGTERM)).start()
 try:
+    threading.Timer(random.Random({seed}).uniform(0.0, 0.05), os.kill, (os.getpid(), signal.SIGTERM)).start()
     while True:
         {loop}
 except eventlog.ClosedError:
