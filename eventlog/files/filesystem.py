@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import stat
 import sys
@@ -227,6 +228,13 @@ class FileSystem:
         """Make creations, renames and removals in the directory durable."""
         with self.opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
             os.fsync(fd)
+
+    def drop_clean_pages(self, fd: int, start: int, end: int) -> None:
+        """Drop the clean pages of the cache that hold the bytes from ``start`` up to ``end``, where possible."""
+        if hasattr(os, "posix_fadvise"):
+            first = start - start % mmap.PAGESIZE
+            pages = -(-(end - first) // mmap.PAGESIZE)
+            os.posix_fadvise(fd, first, pages * mmap.PAGESIZE, os.POSIX_FADV_DONTNEED)
 
     def read_file(self, path: str, at_most: int = MAX_SMALL_FILE) -> bytes:
         """Return the whole content of a small file. Raises CorruptMetadataError when it is larger than ``at_most``."""

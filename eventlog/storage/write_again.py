@@ -28,10 +28,21 @@ _CHUNK_BYTES = 1 << 20
 
 
 def write_through(fs: FileSystem, fd: int, segment: Segment, begin: int, end: int) -> None:
-    """Write the segment's bytes from ``begin`` up to ``end`` once more."""
-    for start in range(begin, end, _CHUNK_BYTES):
-        stop = min(start + _CHUNK_BYTES, end)
-        fs.write_all(fd, [bytes(segment.data[start:stop])], start)
+    """Write the segment's bytes from ``begin`` up to ``end`` once more, into pages that the kernel reads anew.
+
+    Into the old ones it would not help: ext4 takes their blocks for written since it tried to, and leaves them marked
+    as unwritten. The next sync succeeds then, and after a power cut they are zeros. Pages that another process has
+    mapped, and looked at, stay.
+    """
+    segment.forget()  # what this process has mapped would stay as well
+    start = begin
+    while start < end:
+        stop = min((start // _CHUNK_BYTES + 1) * _CHUNK_BYTES, end)
+        data = fs.pread(fd, stop - start, start)
+        fs.drop_clean_pages(fd, start, stop)
+        fs.write_all(fd, [data], start)
+        start = stop
+    segment.refresh()
 
 
 @contextlib.contextmanager

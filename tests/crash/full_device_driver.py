@@ -1,0 +1,162 @@
+"""A device that is full for a moment, as the kernel sees it: what processes are told, and what is on it afterwards.
+
+Runs as root inside a mount namespace of its own. The log lies on ext4, on a loop device, on a tmpfs that another file
+fills up: write-backs fail with the kernel's own errors, and work again when that file is gone. At the end the power is
+cut. Prints one line of JSON: what each append was told, and what the log holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any
+
+from power_driver import cut_power
+
+import eventlog
+from eventlog.files.filesystem import FileSystem
+
+PATIENCE = 60.0  # seconds
+Answers = dict[str, Any]
+
+
+def padded(name: str) -> bytes:
+    """A record of a page of its own, and more."""
+    return name.encode().ljust(9000, b".")
+
+
+class Stopping(FileSystem):
+    """Stops before a sync, or when one has failed, until it is told to go on."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+        self.stopped, self.go = threading.Event(), threading.Event()
+
+    def _stop(self) -> None:
+        self.stopped.set()
+        assert self.go.wait(PATIENCE)
+
+    def sync(self, fd: int) -> None:  # type: ignore[override]
+        if self.when == "before":
+            self._stop()
+        try:
+            os.fdatasync(fd)
+        except OSError:
+            if self.when == "told":
+                self._stop()
+            raise
+
+
+def start(answers: Answers, partition: eventlog.Partition, name: str) -> threading.Thread:
+    """Append durably in a thread."""
+
+    def append() -> None:
+        try:
+            answers[name] = partition.append([padded(name)], durability="disk").base_offset
+        except eventlog.EventLogError as error:
+            answers[name] = type(error).__name__
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    return thread
+
+
+def fill(path: str) -> None:
+    """Take all space that is left."""
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def recovered_by_another(root: str, filler: str, answers: Answers) -> None:
+    """X waits for its sync; Y's fails, it opens the log again on a device that works, and appends."""
+    fs = Stopping("never")
+    x = eventlog.open(root, filesystem=fs).topic("t").partitions[0]
+    x.append([padded("before")], durability="disk")
+    fill(filler)
+    fs.when = "before"
+    threads = [start(answers, x, "x1")]
+    assert fs.stopped.wait(PATIENCE)
+    threads.append(start(answers, x, "x2"))
+    while x.log_end_offset < 4:
+        threading.Event().wait(0.001)
+    log = eventlog.open(root)
+    start(answers, log.topic("t").partitions[0], "y").join()
+    with contextlib.suppress(eventlog.StorageError):
+        log.close()
+    os.unlink(filler)
+    with contextlib.suppress(eventlog.StorageError):
+        partition = eventlog.open(root).topic("t").partitions[0]
+        for name in ("z1", "z2", "z3"):
+            start(answers, partition, name).join()
+    fs.when = "never"
+    fs.go.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+
+def opened_when_another_was_told(root: str, filler: str, answers: Answers) -> None:
+    """X has published; Y is told that its sync failed, and stops; X opens its descriptor, and flushes."""
+    x = eventlog.open(root).topic("t").partitions[0]
+    x.append([padded("x")])
+    fs = Stopping("told")
+    y = eventlog.open(root, filesystem=fs).topic("t").partitions[0]
+    fill(filler)
+    start(answers, y, "y")
+    assert fs.stopped.wait(PATIENCE)
+    os.unlink(filler)
+    try:
+        x.flush()
+        answers["x"] = 1
+    except eventlog.StorageError as error:
+        answers["x"] = type(error).__name__
+
+
+KINDS = {function.__name__: function for function in (recovered_by_another, opened_when_another_was_told)}
+
+
+def run(base: str, kind: str) -> None:
+    """Play one of the stories, cut the power, and tell."""
+    mount, image, loop = f"{base}/mnt", f"{base}/image", ["mount", "-o", "loop"]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "none", base], check=True)
+    os.mkdir(mount)
+    with open(image, "wb") as file:
+        file.truncate(64 << 20)
+    options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+    subprocess.run(["mkfs.ext4", "-qF", "-b4096", "-Jsize=4", "-N400", "-E", options, image], check=True)
+    subprocess.run([*loop, image, mount], check=True)
+    answers: Answers = {}
+    child = os.fork()  # who has nothing mapped can unmount
+    if not child:
+        with eventlog.open(f"{mount}/log") as log:
+            log.create_topic("t").partitions[0].append([padded("first")], durability="disk")
+        os.sync()
+        KINDS[kind](f"{mount}/log", f"{base}/filler", answers)
+        with open(f"{base}/answers", "w") as file:
+            json.dump(answers, file)
+        cut_power(mount)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    subprocess.run(["umount", mount], check=True)
+    subprocess.run([*loop, image, mount], check=True)
+    with eventlog.open(f"{mount}/log") as log:
+        batches = log.topic("t").partitions[0].read(0)
+        held = [value.rstrip(b".").decode() for batch in batches for value in batch.values()]
+    with open(f"{base}/answers") as file:
+        print(json.dumps({"told": json.load(file), "held": held}))
+    subprocess.run(["umount", "-l", mount], check=True)
+
+
+if __name__ == "__main__":
+    logging.getLogger("eventlog").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            run(directory, sys.argv[1])
+        finally:
+            subprocess.run(["umount", "-l", directory], check=False)
