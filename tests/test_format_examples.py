@@ -26,6 +26,7 @@ from eventlog.coordination.transaction_records import TransactionOutcome, Transa
 from eventlog.files.checkpoint import read_checkpoint, read_versioned
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts
+from eventlog.format.batch_home import home_of
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.storage.head import EndState, Head
@@ -85,7 +86,7 @@ def test_the_segment_page_is_read_back() -> None:
     raw = memoryview(example("segment.md"))
     records, position = [], 0
     while position < len(raw):
-        batch = RecordBatch(raw, position, len(raw), "orders", 0)
+        batch = RecordBatch(raw, position, len(raw), "orders", 0, home_of("orders", 0))
         batch.check()
         records += batch.records()
         position += batch.size
@@ -98,10 +99,11 @@ def test_the_segment_page_is_read_back() -> None:
 
 
 def test_the_crc_covers_what_the_segment_page_says() -> None:
-    """The checksum at byte 17 is the CRC-32C of the batch from byte 21 on, and then of its first 17 bytes."""
+    """The checksum at byte 17 is the CRC-32C of the batch from byte 21 on, the partition's, and its first 17 bytes."""
     raw = example("segment.md")
     length = int.from_bytes(raw[8:12], "big")
-    assert int.from_bytes(raw[17:21], "big") == crc32c.crc32c(raw[21 : 12 + length] + raw[:17])
+    summed = crc32c.crc32c(raw[21 : 12 + length]) ^ crc32c.crc32c(b"orders-0")
+    assert int.from_bytes(raw[17:21], "big") == crc32c.crc32c(raw[:17], summed)
 
 
 @pytest.mark.parametrize(("page", "suffix"), [("offset-index.md", ".index"), ("time-index.md", ".timeindex")])
@@ -116,7 +118,7 @@ def test_the_offset_index_page_points_to_batches() -> None:
     entries = np.frombuffer(example("offset-index.md"), layouts.OFFSET_INDEX_ENTRY)
     assert len(entries) == 2
     for entry in entries:
-        batch = RecordBatch(raw, int(entry["position"]), len(raw), "orders", 0)
+        batch = RecordBatch(raw, int(entry["position"]), len(raw), "orders", 0, home_of("orders", 0))
         assert batch.base_offset == entry["offset"]
 
 
@@ -242,8 +244,8 @@ def test_the_page_of_committed_offsets_shows_what_is_written(tmp_path: Path) -> 
 def test_the_page_of_committed_offsets_is_read_as_kafka_has_it() -> None:
     """Read with nothing but the page's tables, which are Kafka's, the example holds the commits on the page."""
     raw = memoryview(example("consumer-offsets.md"))
-    first = RecordBatch(raw, 0, len(raw), "__consumer_offsets", 9)
-    second = RecordBatch(raw, first.size, len(raw), "__consumer_offsets", 9)
+    first = RecordBatch(raw, 0, len(raw), "__consumer_offsets", 9, home_of("__consumer_offsets", 9))
+    second = RecordBatch(raw, first.size, len(raw), "__consumer_offsets", 9, home_of("__consumer_offsets", 9))
     records = [*first.records(), *second.records()]
     key = struct.Struct(">hh7sh6si")
     assert [key.unpack(record.key or b"") for record in records] == [
@@ -288,8 +290,8 @@ def test_the_page_of_the_journal_shows_what_is_written(tmp_path: Path) -> None:
 def test_the_page_of_the_journal_is_read_by_its_tables() -> None:
     """Read with nothing but the page's tables, the example holds the outcomes on the page."""
     raw = memoryview(example("transactions.md"))
-    first = RecordBatch(raw, 0, len(raw), "__transaction_state", 0)
-    second = RecordBatch(raw, first.size, len(raw), "__transaction_state", 0)
+    first = RecordBatch(raw, 0, len(raw), "__transaction_state", 0, home_of("__transaction_state", 0))
+    second = RecordBatch(raw, first.size, len(raw), "__transaction_state", 0, home_of("__transaction_state", 0))
     assert (first.keys(), second.keys()) == ([b"\0\0\0\x0atransfer-1"], [b"\0\0\0\0"])
     outcome, part = struct.Struct(">hbxQqhqqi"), struct.Struct(">16siqqih")
     (value,), (other,) = first.values(), second.values()
@@ -332,5 +334,5 @@ def test_every_kind_of_file_has_a_page(tmp_path: Path) -> None:
     write_example(tmp_path / "log")
     overview = (FORMATS / "index.md").read_text()
     names = {path.name for path in (tmp_path / "log").rglob("*") if path.is_file()}
-    assert len(names) == 9  # the two files called lock count once
-    assert [name for name in names if name not in overview] == []
+    assert len(names) == 10  # the two files called lock count once; that of a process that syncs has a number
+    assert [name for name in names if name not in overview and not name.isdecimal()] == []

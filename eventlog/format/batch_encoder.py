@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from eventlog.errors import InvalidRecordError
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
+from eventlog.format.batch_home import NOWHERE
 from eventlog.format.compression import compress
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_input import checked_bytes, checked_header_column
@@ -56,10 +57,10 @@ class EncodedBatch(NamedTuple):
     records: int
     max_timestamp: int
 
-    def stamp(self, base_offset: int, leader_epoch: int = 0) -> list[bytes]:
-        """Return the batch as parts to be written one after the other."""
+    def stamp(self, base_offset: int, leader_epoch: int = 0, home: int = NOWHERE) -> list[bytes]:
+        """Return the batch as parts to be written one after the other, to the partition with this `home_of`."""
         start = _pack_start(base_offset, self.size - L.LENGTH_START, leader_epoch, L.MAGIC)
-        prefix = start + _pack_crc(_crc(start, self.checksum))
+        prefix = start + _pack_crc(_crc(start, self.checksum ^ home))
         return [prefix, *([self.parts] if isinstance(self.parts, bytes) else self.parts)]
 
     def with_append_time(self, timestamp_ms: int) -> EncodedBatch:
@@ -95,12 +96,12 @@ def _checksum(parts: list[bytes]) -> int:
     return checksum
 
 
-def joined(batches: Sequence[EncodedBatch], base_offset: int) -> tuple[list[bytes], int, int, int]:
+def joined(batches: Sequence[EncodedBatch], base_offset: int, home: int) -> tuple[list[bytes], int, int, int]:
     """Return several batches as parts to write, and their size, their number of records, their largest timestamp."""
     parts: list[bytes] = []
     count = 0
     for batch in batches:
-        parts += batch.stamp(base_offset + count)
+        parts += batch.stamp(base_offset + count, home=home)
         count += batch.records
     size = sum(batch.size for batch in batches)
     if size > L.MAX_BATCH_BYTES:  # a position within a segment has 32 bits

@@ -14,9 +14,10 @@ Record batch: Kafka's header (record batch v2, KIP-98), big-endian, then one byt
                                           62  format version         u8: 2, or 0 for version 1
                                           63  zero                   u8
 
-The batch length counts from byte 12 on. The CRC covers everything from byte 21 on, and in version 2 then bytes 0 to 16:
-so a batch is summed before anyone knows its base offset, and stamping it goes on over these 17 bytes. In version 1 they
-were outside. The body after byte 64 is little-endian; see ``record_batch.py``.
+The batch length counts from byte 12 on. The CRC covers everything from byte 21 on, and in version 2 then bytes 0 to 16,
+after a XOR with the CRC of the partition's name (``batch_home.py``): so a batch is summed before anyone knows its base
+offset, and stamping it goes on over these 17 bytes. In version 1 they were outside. The body after byte 64 is
+little-endian; see ``record_batch.py``.
 
 Head, one page per partition: 64-bit words in the machine's own byte order (it is never moved between machines)::
 

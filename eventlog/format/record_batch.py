@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from eventlog.errors import CorruptSegmentError
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
+from eventlog.format.batch_home import NOWHERE
 from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_columns
 from eventlog.format.compression import decompress
 from eventlog.format.producer_stamp import sequence_after
@@ -72,11 +73,19 @@ class RecordBatch:
     )  # fmt: skip
 
     def __init__(
-        self, data: memoryview, position: int, limit: int, topic: str, partition: int, check: bool = True
+        self,
+        data: memoryview,
+        position: int,
+        limit: int,
+        topic: str,
+        partition: int,
+        home: int = NOWHERE,
+        check: bool = True,
     ) -> None:
         """Take the batch at ``position`` of ``data``, of which the first ``limit`` bytes may be touched.
 
-        Raises BatchDamage when there is no whole batch, or, with ``check``, when its CRC does not fit.
+        ``home`` is the partition's `home_of`. Raises BatchDamage when there is no whole batch, or, with ``check``, when
+        its CRC does not fit.
         """
         if position + L.HEADER_BYTES > limit:
             raise BatchDamage("the file ends within a batch header")
@@ -95,7 +104,9 @@ class RecordBatch:
             raise BatchDamage("the file ends within a batch")
         if check:
             crc = _crc(data[position + _CRC_START : end])
-            if (_crc(data[position : position + _CRC_POSITION], crc) if self.format_version else crc) != self.checksum:
+            if self.format_version:
+                crc = _crc(data[position : position + _CRC_POSITION], crc ^ home)
+            if crc != self.checksum:
                 raise BatchDamage("CRC mismatch")
         if self.format_version and self.format_version != L.VERSION_2:
             raise BatchDamage(f"a batch of format version {self.format_version}, which is not known here")

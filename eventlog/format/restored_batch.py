@@ -19,7 +19,7 @@ class PossibleBatch:
     ``record_span`` is how many offsets it would hold, ``claimed_size`` its size if its own length is right.
     """
 
-    def __init__(self, data: memoryview, position: int, limit: int, topic: str, partition: int) -> None:
+    def __init__(self, data: memoryview, position: int, limit: int, topic: str, partition: int, home: int) -> None:
         """Look at ``position`` of ``data``, of which the first ``limit`` bytes may be touched. Raises BatchDamage."""
         if position + L.HEADER_BYTES > limit:
             raise BatchDamage("the file ends within a batch header")
@@ -30,7 +30,8 @@ class PossibleBatch:
         self.claimed_size = length + L.LENGTH_START
         self.position = position
         self._data, self._limit = data, limit
-        self._labels = topic, partition
+        self._labels = topic, partition, home
+        self._home = home
         self._summed = 0, 0  # the CRC of its body, when it has that size
 
     def at(self, base_offset: int, size: int) -> RecordBatch | None:
@@ -41,7 +42,7 @@ class PossibleBatch:
         if self._summed[0] != size:
             self._summed = size, crc32c(self._data[self.position + L.CRC_START : end])
         start = L.START.pack(base_offset, size - L.LENGTH_START, 0, L.MAGIC)
-        if crc32c(start, self._summed[1]) != self.checksum:
+        if crc32c(start, self._summed[1] ^ self._home) != self.checksum:
             return None
         raw = start + bytes(self._data[self.position + L.CRC_POSITION : end])
         try:

@@ -81,7 +81,7 @@ class LogCursor:
             if self._position + L.HEADER_BYTES > size:  # who follows the end of a log comes here with each append
                 segment.refresh()
                 data, size = segment.view
-            batch = RecordBatch(data, self._position, size, log.topic, log.partition, self._check)
+            batch = RecordBatch(data, self._position, size, log.topic, log.partition, segment.home, self._check)
             if batch.header_offset != self._base:
                 raise BatchDamage(f"offset {batch.header_offset} where {self._base} belongs")
         except (BatchDamage, FileNotFoundError) as error:

@@ -46,15 +46,15 @@ class LogEnd:
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "_active", "_active_fd", "_closed", "_flushes", "_fs", "_index_interval", "_last_slot", "_life", "_lock",
-        "_lock_fd", "_log", "_look_at", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes", "_segment_ms",
-        "_sequences", "_stamps_appends", "_tail", "_token", "_words", "has_written", "lives",
+        "_active", "_active_fd", "_closed", "_flushes", "_fs", "_home", "_index_interval", "_last_slot", "_life",
+        "_lock", "_lock_fd", "_log", "_look_at", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes",
+        "_segment_ms", "_sequences", "_stamps_appends", "_tail", "_token", "_words", "has_written", "lives",
     )
     # fmt: on
 
     def __init__(self, log: PartitionLog) -> None:
         config = log.config
-        self._log = log
+        self._log, self._home = log, log.segments.home
         self._fs = log.context.fs
         self._pwrite = log.context.fs.pwrite
         self._pwritev = log.context.fs.pwritev
@@ -299,7 +299,7 @@ class LogEnd:
             batches = self.stamped(batches)
         tail = self._tail
         base = tail.end_offset
-        parts, size, count, timestamp = joined(batches, base)
+        parts, size, count, timestamp = joined(batches, base, self._home)
         is_full = (
             tail.position + size > self._segment_bytes
             or timestamp - tail.first_timestamp > self._segment_ms

@@ -156,10 +156,10 @@ class LogWriter(LogEnd):
                     if several is None:
                         parts, checksum, size, count, timestamp = fields
                         prefix = _pack_start(base, size - _LENGTH_START, 0, _MAGIC)
-                        prefix += _pack_crc(_crc(prefix, checksum))
+                        prefix += _pack_crc(_crc(prefix, checksum ^ self._home))
                         data: Any = prefix + parts if type(parts) is bytes else [prefix, *parts]
                     else:
-                        data, size, count, timestamp = joined(several, base)
+                        data, size, count, timestamp = joined(several, base, self._home)
                         data = data if len(data) <= MAX_PARTS else [b"".join(data)]
                     if (
                         position + size > self._segment_bytes

@@ -130,7 +130,7 @@ def _restored_there(damage: Damage) -> RecordBatch | None:
 
 def _possible(segment: Segment, position: int) -> PossibleBatch | None:
     try:
-        return PossibleBatch(segment.data, position, segment.size, segment.topic, segment.partition)
+        return PossibleBatch(segment.data, position, segment.size, segment.topic, segment.partition, segment.home)
     except BatchDamage:
         return None
 
@@ -138,7 +138,7 @@ def _possible(segment: Segment, position: int) -> PossibleBatch | None:
 def _whole(segment: Segment, position: int) -> RecordBatch | None:
     data, size = segment.view
     try:
-        return RecordBatch(data, position, size, segment.topic, segment.partition)
+        return RecordBatch(data, position, size, segment.topic, segment.partition, segment.home)
     except BatchDamage:
         return None
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from eventlog.files.filesystem import FileSystem
 from eventlog.format import layouts as L
+from eventlog.format.batch_home import NOWHERE
 from eventlog.format.columns import BatchDamage
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.format.record_batch import RecordBatch
@@ -49,6 +50,8 @@ class Segment:
         topic: str,
         partition: int,
         on_map: Callable[[], None] = lambda: None,
+        *,
+        home: int = NOWHERE,
     ) -> None:
         self.base_offset = base_offset
         self.path = os.path.join(directory, segment_name(base_offset, LOG))
@@ -56,6 +59,7 @@ class Segment:
         self.time_index = TimeIndex(fs, os.path.join(directory, segment_name(base_offset, TIME_INDEX)))
         self.topic = topic
         self.partition = partition
+        self.home = home
         self._fs = fs
         self._on_map = on_map
         self._identity = (0, 0)  # of the file that is mapped
@@ -99,11 +103,11 @@ class Segment:
     def batch_at(self, position: int, *, check: bool = True) -> RecordBatch:
         """Return the batch at ``position``. Raises BatchDamage when none lies there whole."""
         try:
-            return RecordBatch(*self._from(position), self.topic, self.partition, check)
+            return RecordBatch(*self._from(position), self.topic, self.partition, self.home, check)
         except BatchDamage:
             if self.refresh() == 0:
                 raise
-        return RecordBatch(*self._from(position), self.topic, self.partition, check)
+        return RecordBatch(*self._from(position), self.topic, self.partition, self.home, check)
 
     def begins_with_version_2(self) -> bool:
         """Tell whether no batch here is of version 1: what is said of that version's other files does not hold then."""
@@ -179,7 +183,7 @@ class Segment:
             self.refresh()
         data, size = self.view  # one for the whole walk: another thread may give the mapping back meanwhile
         while position + L.HEADER_BYTES <= size:
-            batch = RecordBatch(data, position, size, self.topic, self.partition)
+            batch = RecordBatch(data, position, size, self.topic, self.partition, self.home)
             if batch.header_offset != expected_offset:
                 raise BatchDamage(f"offset {batch.header_offset} where {expected_offset} belongs", position)
             yield batch

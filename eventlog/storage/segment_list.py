@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.signal_handlers import pass_on_handlers
+from eventlog.format.batch_home import home_of
 from eventlog.format.filenames import LOG, segment_base, segment_name
 from eventlog.format.layouts import MAX_RELATIVE_OFFSET
 from eventlog.storage.index_rebuild import rebuild_indexes, sealed_indexes_fit
@@ -21,6 +22,7 @@ class SegmentList:
         self._directory = directory
         self._topic = topic
         self._partition = partition
+        self.home = home_of(topic, partition)  # what the CRCs here have mixed in
         self._on_map = on_map
         self._made: dict[int, Segment] = {}
         self._bases: list[int] = []
@@ -29,7 +31,9 @@ class SegmentList:
         """Return the segment of this base offset."""
         segment = self._made.get(base_offset)
         if segment is None:
-            segment = Segment(self._fs, self._directory, base_offset, self._topic, self._partition, self._on_map)
+            segment = Segment(
+                self._fs, self._directory, base_offset, self._topic, self._partition, self._on_map, home=self.home
+            )
             self._made[base_offset] = segment
         return segment
 

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import crc32c
 
+HOME = crc32c.crc32c(b"t-0")  # what a partition's batches have mixed into their CRCs
 BILLIONS = 2_000_000_000
 
 
 def batch(body: bytes, count: int = 1, columns: int = 0x10, attributes: int = 0, *, version: int = 2) -> bytes:
-    """Return a whole batch at offset 0 around this body."""
+    """Return a whole batch at offset 0 of partition 0 of topic ``t`` around this body."""
     last = struct.pack(">hiqqqhiiBBx", attributes, count - 1, 1, 1, -1, -1, -1, count, columns, version) + body
     last += bytes(-(21 + len(last)) % 8)
     first = struct.pack(">qiib", 0, 21 + len(last) - 12, 0, 0x63)
-    return first + struct.pack(">I", crc32c.crc32c(last + (first if version else b""))) + last
+    crc = crc32c.crc32c(last)
+    return first + struct.pack(">I", crc32c.crc32c(first, crc ^ HOME) if version else crc) + last
 
 
 def padded(raw: bytes) -> bytes:

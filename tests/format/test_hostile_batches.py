@@ -17,7 +17,7 @@ from eventlog.format.batch_encoder import encode
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
 from tests.conftest import RunPython
-from tests.format.hostile import IMPOSSIBLE, batch, offsets, padded, put
+from tests.format.hostile import HOME, IMPOSSIBLE, batch, offsets, padded, put
 
 pytest.importorskip("cramjam")
 
@@ -61,7 +61,8 @@ def test_every_reader_says_so(directory: Path, log_path: Path, name: str, versio
     """All ways to read raise CorruptSegmentError with the next offset, `verify` says the same, and the log goes on."""
     raw = bytearray(IMPOSSIBLE[name])
     raw[62] = version
-    struct.pack_into(">I", raw, 17, crc32c.crc32c(bytes(raw[21:] + (raw[:17] if version else b""))))
+    crc = crc32c.crc32c(bytes(raw[21:]))
+    struct.pack_into(">I", raw, 17, crc32c.crc32c(bytes(raw[:17]), crc ^ HOME) if version else crc)
     put(directory, bytes(raw))
     with eventlog.open(log_path) as log:
         partition = log.topic("t").partitions[0]
@@ -139,7 +140,7 @@ def test_limits_are_settings(directory: Path, log_path: Path, monkeypatch: pytes
 
 def packed(size: int) -> bytes:
     encoded = encode([bytes(size)], 1, codec=4)
-    return b"".join(encoded.stamp(0))
+    return b"".join(encoded.stamp(0, home=HOME))
 
 
 def test_what_is_written_is_within_the_limits(log_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def whole(batch: EncodedBatch, base_offset: int = 0) -> bytes:
 
 
 def parsed(raw: bytes, *, check: bool = True) -> RecordBatch:
-    return RecordBatch(memoryview(raw), 0, len(raw), "t", 3, check)
+    return RecordBatch(memoryview(raw), 0, len(raw), "t", 3, check=check)
 
 
 def checksum(raw: bytes) -> int:

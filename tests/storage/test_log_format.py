@@ -12,6 +12,7 @@ import eventlog
 from eventlog.files.checkpoint import write_checkpoint
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from eventlog.format.batch_home import home_of
 from eventlog.format.record_batch import RecordBatch
 from eventlog.storage import log_format
 
@@ -33,7 +34,7 @@ def versions(path: Path) -> list[int]:
     """The format version of each batch of one segment."""
     raw, found, position = memoryview(path.read_bytes()), [], 0
     while position < len(raw):
-        batch = RecordBatch(raw, position, len(raw), "plain", 0)
+        batch = RecordBatch(raw, position, len(raw), "plain", 0, home_of("plain", 0))
         found.append(batch.format_version)
         position += batch.size
     return found

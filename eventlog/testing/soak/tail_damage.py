@@ -10,6 +10,7 @@ from pathlib import Path
 from crc32c import crc32c
 
 from eventlog.format import layouts as L
+from eventlog.format.batch_home import home_of
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
 
@@ -32,12 +33,13 @@ def _last_segment(directory: Path) -> Path:
 def _damage(segment: Path, rng: random.Random) -> None:
     """Write half a batch that looks as if it came next, or bytes without any sense."""
     content = segment.read_bytes()
-    last, end = _last_batch(content)
+    home = home_of(segment.parents[1].name, int(segment.parent.name))
+    last, end = _last_batch(content, home)
     torn = rng.randbytes(rng.randrange(_LEAST, _MOST))
     if last and rng.random() < 0.5:
         base, length, *rest = L.START.unpack_from(last)
         start = L.START.pack(base + L.HEADER.unpack_from(last)[-3], length, *rest)
-        torn = start + L.CRC.pack(crc32c(start, crc32c(last[L.CRC_START :]))) + last[L.CRC_START :]
+        torn = start + L.CRC.pack(crc32c(start, crc32c(last[L.CRC_START :]) ^ home)) + last[L.CRC_START :]
         torn = torn[
             : rng.randrange(_LEAST, len(torn) // 2)
         ]  # without its end, which may be zeros: then it would be whole
@@ -49,12 +51,12 @@ def _damage(segment: Path, rng: random.Random) -> None:
         os.close(fd)
 
 
-def _last_batch(content: bytes) -> tuple[bytes, int]:
+def _last_batch(content: bytes, home: int) -> tuple[bytes, int]:
     """Return the last whole batch, if any, and the position behind it; what lies there is zeros or nothing."""
     last, position = b"", 0
     with contextlib.suppress(BatchDamage):
         while True:
-            batch = RecordBatch(memoryview(content), position, len(content), "", 0)
+            batch = RecordBatch(memoryview(content), position, len(content), "", 0, home)
             position += batch.size
             last = content[batch.position : position]
     return last, position
