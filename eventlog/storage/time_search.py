@@ -12,10 +12,14 @@ from eventlog.storage.segment import Place, Segment
 def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestamp | None:
     """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none.
 
-    Segments whose largest timestamp is earlier are passed by; within one, the time index says where to begin.
+    Segments whose largest timestamp is earlier are passed by; within one, the time index says where to begin. Raises
+    CorruptSegmentError when records that may be the ones looked for are damaged or missing.
     """
     state = log.head.end_state()
-    for base in log.segments.bases(state.segment_base):
+    bases = log.segments.bases(state.segment_base)
+    if log.start_offset < (bases[0] if bases else state.end_offset):
+        LogCursor(log, log.start_offset).next_batch()  # says what is missing before the first segment
+    for base in bases:
         if base > state.segment_base:  # of a roll that was not published when we looked: it may vanish again
             break
         segment = log.segments[base]
