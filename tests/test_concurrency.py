@@ -610,4 +610,4 @@ except eventlog.UnknownTopicError as error:
         assert one.answer() == ["t", True]
     assert log.topics() == []
     with pytest.raises(eventlog.UnknownTopicError):
-        log.consumer("t").position(TopicPartition("t", 0))
+        log.consumer().assign([TopicPartition("t", 0)])

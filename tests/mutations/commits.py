@@ -68,7 +68,8 @@ def each_end_with_its_records(patch: Patch) -> None:
 
     def write(real: Any, append: Any, transaction: int, journal_offset: int) -> None:
         real(append, transaction, journal_offset)
-        append.publish(durable=False, journal_offset=journal_offset)
+        life = append.log.context.journal.life()
+        append.publish(durable=False, journal_offset=journal_offset, journal_life=life)
 
     patch.replace(PreparedAppend, "write", write)
 
@@ -171,10 +172,10 @@ def nothing_taken_back(patch: Patch) -> None:
 
 @caught_by(f"{LEAVES}test_a_partition_that_failed_to_sync_refuses_writes")
 def poison_taken_back(patch: Patch) -> None:
-    """Taking back after a failed sync makes the partition writable again."""
+    """Taking back after a failed sync makes the partition writable again, as if its life had not failed."""
 
     def take_back(real: Any, append: Any) -> None:
-        append.log.head.words[L.HEAD_WRITER] = L.WRITER_NONE
+        append.log.head.words[[L.HEAD_FAILED, L.HEAD_WRITER]] = 0, L.WRITER_NONE
         real(append)
 
     patch.replace(PreparedAppend, "take_back", take_back)

@@ -105,7 +105,7 @@ def publish_what_was_written(commit: TransactionCommit) -> None:
     """Publish a transaction that has failed, in the partitions that it was written to by then."""
     for append in commit._appends:
         if append.result is not None:
-            append.publish(durable=False, journal_offset=commit.journal_offset)
+            append.publish(durable=False, journal_offset=commit.journal_offset, journal_life=commit.journal_life)
 
 
 SIMPLE: Mapping[str, type[Worker]] = {"plain": PlainProducer, "reader": GroupReader}

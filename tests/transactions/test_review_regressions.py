@@ -161,7 +161,8 @@ class FaultyDevice(FileSystem):
 def test_what_was_published_before_a_recovery_acknowledges_nothing(tmp_path: Path) -> None:
     """A producer's repeated attempt is written if the first one failed, whatever was published there once.
 
-    Here a failed sync has lost records, so that offsets are given out anew, and others get them first.
+    Here a failed sync has lost records, so that offsets are given out anew, and others get them first. The next flush
+    tells of the loss, once.
     """
     fs = FaultyDevice()
     with eventlog.open(tmp_path, filesystem=fs) as log:
@@ -191,6 +192,10 @@ def test_what_was_published_before_a_recovery_acknowledges_nothing(tmp_path: Pat
             other.topic("a").partitions[0].append([b"another"])
             assert append(3, b"tried again").base_offset == 3
         assert values(log) == [b"first", b"second", b"another", b"tried again"]
+        with pytest.raises(StorageError, match="was recovered before"):
+            partition.flush()
+        partition.flush()
+        assert partition.durable_end_offset == 4
 
 
 def test_a_partition_that_is_opened_while_its_topic_is_made_anew_is_refused(
