@@ -17,10 +17,9 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 
 from eventlog.config import TopicConfig
-from eventlog.coordination.committed_parts import CommittedParts
+from eventlog.coordination.committed_parts import CommittedParts, runs
 from eventlog.coordination.transaction_records import (
     TransactionOutcome,
-    TransactionPart,
     aborted,
     decode,
     encode_key,
@@ -105,13 +104,13 @@ class TransactionJournal:
             partition.log.flusher.sync_to(partition.log_end_offset, life)
 
     def write_again(self, topic: str, topic_id: str, partition: int, batches: Iterable[RecordBatch]) -> None:
-        """Write once more that the transactions of these batches were committed: the journal may have lost that."""
+        """Write once more that the transactions of these batches were committed: the journal may have lost that.
+
+        A crash in between leaves each transaction with its outcome, or without: one record tells of all its batches.
+        """
         now_ms = int(self._context.clock.time() * 1000)
-        for batch in batches:
-            end_offset = batch.last_offset + 1
-            part = TransactionPart(topic, topic_id, partition, batch.base_offset, end_offset, batch.base_sequence)
-            known = "", batch.producer_id, batch.producer_epoch
-            self.append(TransactionOutcome(secrets.randbits(63), True, *known, now_ms, now_ms, (part,)))
+        for producer, part in runs(batches, topic, topic_id, partition):
+            self.append(TransactionOutcome(secrets.randbits(63), True, "", *producer, now_ms, now_ms, (part,)))
 
     # --- finding ---
 

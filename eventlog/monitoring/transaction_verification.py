@@ -76,7 +76,9 @@ class _Verification:
                 self._problems.append(f"{error.path}: {error.reason}")
         self._read_journal()
         for partition, topic_id in self._partitions():
-            parts = self._parts.get((topic_id, partition.number), array("q"))
+            parts = self._parts[topic_id, partition.number] = _joined(
+                self._parts.get((topic_id, partition.number), array("q"))
+            )
             for first, second in pairwise(_ranges(parts)):
                 if second[0] < first[1]:
                     self._wrong(partition, *second[:2], "are of two transactions")
@@ -215,6 +217,29 @@ def _ranges(parts: array[int]) -> Iterator[_Part]:
     for start in range(0, len(parts), _FIELDS):
         base_offset, end_offset, producer_id, epoch, sequence = parts[start : start + _FIELDS]
         yield base_offset, end_offset, producer_id, epoch, sequence
+
+
+def _joined(parts: array[int]) -> array[int]:
+    """Return the parts by their offsets, those as one that overlap and say the same: the outcome was written again."""
+    joined: array[int] = array("q")
+    last: _Part | None = None
+    for part in sorted(_ranges(parts), key=_base_offset):
+        if last is not None and _says_the_same(last, part):
+            last = (last[0], max(last[1], part[1]), *last[2:])
+            joined[1 - _FIELDS] = last[1]
+        else:
+            last = part
+            joined.extend(part)
+    return joined
+
+
+def _base_offset(part: _Part) -> int:
+    return part[0]
+
+
+def _says_the_same(first: _Part, second: _Part) -> bool:
+    is_same_line = records_between(first[4], second[4]) == second[0] - first[0]
+    return second[0] < first[1] and first[2:4] == second[2:4] and is_same_line
 
 
 def _is_within(found: tuple[int, int], parts: list[_Part]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventlog.errors import StorageError
+from eventlog.format import layouts as L
 from eventlog.storage.flusher import Flusher
 from eventlog.storage.head import Head
 from eventlog.storage.outcomes import Outcomes
@@ -86,3 +87,14 @@ def lost_outcomes_not_written_again(patch: Patch) -> None:
         return int(outcomes._log.context.journal.life())
 
     patch.replace(Outcomes, "write_lost", write_lost)
+
+
+@caught_by(f"{LOST_OUTCOMES}[transaction, flush]")
+def outcomes_taken_for_those_of_the_present_life(patch: Patch) -> None:
+    """The head says that all outcomes were written in the journal's present life, as the last one was."""
+
+    def publish_prepared(real: Any, head: Any, journal_life: int) -> None:
+        real(head, journal_life)
+        head.words[L.HEAD_OUTCOMES] = journal_life
+
+    patch.replace(Head, "publish_prepared", publish_prepared)

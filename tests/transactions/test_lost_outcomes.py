@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 
 import eventlog
-from eventlog.files.filesystem import FileSystem
+from eventlog.coordination.committed_parts import CommittedParts, runs
+from eventlog.coordination.transaction_records import decode
+from eventlog.files.filesystem import Buffer, FileSystem
 
 JOURNAL = "__transaction_state"
 
@@ -22,6 +25,7 @@ class JournalDevice(FileSystem):
     def __init__(self) -> None:
         self.fails = False
         self.durable = 0
+        self.room = 10**9  # for so many more outcomes
 
     def sync(self, fd: int) -> None:  # type: ignore[override]
         path = os.readlink(f"/proc/self/fd/{fd}")
@@ -36,6 +40,14 @@ class JournalDevice(FileSystem):
             os.pwrite(file.fileno(), bytes(size - self.durable), self.durable)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    def pwrite(self, fd: int, data: Buffer, position: int) -> int:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if JOURNAL in path and path.endswith(".log") and any(data):  # not where it is cleared
+            if self.room == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.room -= 1
+        return super().pwrite(fd, data, position)
+
 
 def commit(log: eventlog.EventLog, value: bytes, durability: str) -> None:
     with log.producer(transactional_id="id", durability=durability) as producer:
@@ -48,7 +60,7 @@ def values(log: eventlog.EventLog) -> list[bytes | None]:
     return [value for batch in log.topic("t").partitions[0].read(0) for value in batch.values()]
 
 
-@pytest.mark.parametrize("follows", ["append", "flush", "transaction"])
+@pytest.mark.parametrize("follows", ["append", "flush", "transaction", "transaction, flush"])
 def test_what_is_durable_stands_behind_no_outcome_that_is_lost(tmp_path: Path, follows: str) -> None:
     """A transaction is published, and its outcome is lost with a failed sync of the journal, which is opened again.
 
@@ -77,8 +89,11 @@ def test_what_is_durable_stands_behind_no_outcome_that_is_lost(tmp_path: Path, f
     elif follows == "flush":
         partition.append([b"behind"])
         partition.flush()
-    else:
+    elif follows == "transaction":
         commit(log, b"behind", "disk")
+    else:
+        commit(log, b"behind", "os")
+        log.topic("t").partitions[0].flush()
     shutil.copytree(tmp_path / "log", tmp_path / "cut")  # the power cut
     shutil.copy(tmp_path / "head", tmp_path / "cut" / "topics" / "t" / "0" / "head")
     with eventlog.open(tmp_path / "cut") as cut:
@@ -87,3 +102,69 @@ def test_what_is_durable_stands_behind_no_outcome_that_is_lost(tmp_path: Path, f
     for opened in (log, other):
         with contextlib.suppress(eventlog.StorageError):
             opened.close()
+
+
+def test_outcomes_that_are_written_again_leave_no_half_of_a_transaction(tmp_path: Path) -> None:
+    """A transaction of several batches has its outcome again as a whole, or not at all, wherever a crash comes."""
+    device = JournalDevice()
+    head = tmp_path / "log" / "topics" / "t" / "0" / "head"
+    log = eventlog.open(tmp_path / "log", filesystem=device)
+    log.create_topic("t").partitions[0].append([b"first"])
+    commit(log, b"durable", "disk")
+    shutil.copy(head, tmp_path / "head")
+    with log.producer(transactional_id="id") as producer:
+        producer.init_transactions()
+        with producer.transaction():
+            for _ in range(3):
+                producer.send_many("t", [b"a", b"b"], partition=0)
+    device.fails = True
+    with pytest.raises(eventlog.StorageError):
+        log.topic(JOURNAL).partitions[0].flush()
+    other = eventlog.open(tmp_path / "log", filesystem=device)
+    assert len(other.topic(JOURNAL).partitions[0].read(0)) == 1  # recovered
+    device.room = 1
+    with contextlib.suppress(eventlog.LogFullError):
+        other.topic("t").partitions[0].flush()
+    assert device.room == 0
+    shutil.copytree(tmp_path / "log", tmp_path / "cut")
+    shutil.copy(tmp_path / "head", tmp_path / "cut" / "topics" / "t" / "0" / "head")
+    with eventlog.open(tmp_path / "cut") as cut:
+        assert values(cut) == [b"first", b"durable", *[b"a", b"b"] * 3]
+        assert cut.verify_transactions().ok
+    device.room = 10**9
+    for opened in (log, other):
+        with contextlib.suppress(eventlog.StorageError):
+            opened.close()
+
+
+def test_outcomes_that_were_written_again_hide_none_of_those_that_were_left(tmp_path: Path) -> None:
+    """Some transactions have their own outcome, some one that was written again with others, some both, or none."""
+    with eventlog.open(tmp_path) as log:
+        topic = log.create_topic("t")
+        with log.producer(transactional_id="id") as producer:
+            producer.init_transactions()
+            for batches in (1, 3, 2, 1, 2):
+                with producer.transaction():
+                    for _ in range(batches):
+                        producer.send_many("t", [b"a", b"b"], partition=0)
+        own = [
+            decode(key, value)
+            for batch in log.topic(JOURNAL).partitions[0].read(0)
+            for key, value in zip(batch.keys(), batch.values(), strict=True)
+        ]
+        batches_of = topic.partitions[0].read(0)
+        for seed in range(300):
+            chance = random.Random(seed)
+            kept = [outcome for outcome in own if chance.random() < 0.5]
+            places = [outcome.parts[0] for outcome in kept]
+            again = []
+            for _ in range(chance.randrange(3)):
+                start = chance.choice(own).parts[0].base_offset
+                mine = [batch for batch in batches_of if batch.base_offset >= start]
+                ((_, part),) = runs(mine, "t", topic.topic_id, 0)
+                places.append(part)
+                again.append(own[0]._replace(parts=(part,)))
+            parts = CommittedParts([*kept, *again], topic.topic_id, 0)
+            for batch in batches_of:
+                is_told = any(place.base_offset <= batch.base_offset < place.end_offset for place in places)
+                assert parts.holds(batch) == is_told, seed
