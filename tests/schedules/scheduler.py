@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from eventlog.files.mutex import Mutex
-from eventlog.storage import log_writer
+from eventlog.storage import lock_wait, log_writer
 from eventlog.testing.crash_filesystem import CrashFileSystem, SimulatedCrash
 
 _PATIENCE = 120.0  # seconds of real time for the turns of all others
@@ -248,7 +248,14 @@ def in_charge(scheduler: Scheduler) -> Iterator[None]:
                 scheduler.wait(task)
         return True
 
-    real_wait = Mutex.wait
+    def wait_on(words: Any, seconds: float) -> None:
+        if scheduler.current() is None:
+            real_wait_on(words, seconds)
+        else:
+            scheduler.sleep(seconds)
+
+    real_wait, real_wait_on = Mutex.wait, lock_wait.wait
+    lock_wait.wait = wait_on  # type: ignore[attr-defined]
     Mutex.wait = wait  # type: ignore[method-assign]
     threading.Lock = lambda: TurnLock(scheduler)  # type: ignore[assignment,misc]
     fcntl.flock = log_writer._flock = flock
@@ -257,5 +264,6 @@ def in_charge(scheduler: Scheduler) -> Iterator[None]:
         yield
     finally:
         threading.Lock, Mutex.wait = real_lock, real_wait  # type: ignore[method-assign]
+        lock_wait.wait = real_wait_on  # type: ignore[attr-defined]
         fcntl.flock = log_writer._flock = real_flock
         time.sleep, time.monotonic = real_sleep, real_monotonic
