@@ -72,7 +72,8 @@ def checked_column(column: object, name: str, count: int) -> Sequence[Any] | Non
 def checked_bytes(column: Sequence[Any], side: Side) -> Sequence[bytes | None]:
     """Return the column as bytes and None; the column itself if it is so already. Raises SerializationError."""
     types = list(map(type, column))
-    if types.count(bytes) + types.count(type(None)) == len(column):
+    missing = len(column) - types.count(bytes)
+    if not missing or missing == types.count(type(None)):  # to count what there is not takes four times as long
         return column
     return [
         item if item is None or type(item) is bytes else as_bytes(item, side, index)
