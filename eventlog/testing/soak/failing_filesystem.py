@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 from eventlog.files.filesystem import Buffer, FileSystem
 
-_FEWEST_CALLS, _MOST_CALLS = 40, 1500  # between two failures of one worker
+_FEWEST_CALLS, _MOST_CALLS = 4, 1500  # between two failures of one worker
 
 
 class FailingFileSystem(FileSystem):
@@ -32,7 +33,8 @@ class FailingFileSystem(FileSystem):
         self._calls_left = self._drawn()
 
     def _drawn(self) -> int:
-        return self._rng.randrange(_FEWEST_CALLS, _MOST_CALLS)
+        """Draw how many calls there are up to the next failure: often few, or a worker on a slow machine met none."""
+        return int(math.exp(self._rng.uniform(math.log(_FEWEST_CALLS), math.log(_MOST_CALLS))))
 
     def _is_due(self) -> bool:
         if self._note is None:
