@@ -117,7 +117,8 @@ HEAD_RECOVERY_JOURNAL = 9  # words behind the recovery point
 RECOVERY_WORDS = 12
 HEAD_SLOTS = (16, 24)  # in words
 HEAD_SYNCS, HEAD_MOST_SYNCERS = 64, 224
-SYNC_LIFE_SHIFT = 32  # a mark is the life in which the sync began, and below that a number that is never 0
+# A mark is the life in which the sync began, below that the token of its process, and a number that is never 0.
+SYNC_LIFE_SHIFT, SYNC_TOKEN_SHIFT = 32, 16
 
 # log end offset, segment base offset, position behind the last batch, CRC-32C of the offset index, position of the last
 # indexed batch, CRC-32C of the time index, offset index entries, time index entries; of the segment: largest timestamp,

@@ -4,7 +4,7 @@ Linux reports a failed write-back once to each descriptor that was open by then.
 and its sync succeeds, though records are lost. Who was told says so in the head (`Head.note_failure`). The danger is
 the time from the report to that store, which never comes if the process is killed in between. So each sync is marked in
 the head, in a word of its process, from before it begins until its outcome has been noted. A mark is the life of the
-log and a number, so that another sync has another mark; without a number it was interrupted.
+log, the token of the process, and a number, so that another sync has another mark; without a number it was interrupted.
 
 A descriptor can be *trusted* when all syncs that were under way after it was opened have come to their end, and none of
 them failed: what went wrong before was noted, and what goes wrong later it is told itself. Whoever syncs with one that
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 GROUP, HOLDER = 0, 1  # a process has two words: for its group commit, and for who holds the partition's lock
 _WORDS = 2
 _FIRST_PAUSE, _LONGEST_PAUSE = 50e-6, 2e-3  # seconds
-_NUMBERS = 2**L.SYNC_LIFE_SHIFT - 1
+_NUMBERS = 2**L.SYNC_TOKEN_SHIFT - 1
+_TOKENS = 2 ** (L.SYNC_LIFE_SHIFT - L.SYNC_TOKEN_SHIFT) - 1
 _MARKS = slice(L.HEAD_SYNCS, L.HEAD_SYNCS + _WORDS * L.HEAD_MOST_SYNCERS)
 
 Seen = dict[int, int]  # marks by the word of the head that they were seen in
@@ -67,7 +68,7 @@ class SyncMarks:
         self._slots.enter()
         self._own.add(word)
         self._next = self._next % _NUMBERS + 1
-        self._words[word] = life << L.SYNC_LIFE_SHIFT | self._next
+        self._words[word] = life << L.SYNC_LIFE_SHIFT | self._slots.token << L.SYNC_TOKEN_SHIFT | self._next
         return Mark(word, was_left)
 
     def end(self, mark: Mark) -> None:
@@ -114,13 +115,13 @@ class SyncMarks:
 
     def living(self, seen: Seen) -> Seen:
         """Return those that are under way: the process lives, and was not interrupted."""
-        return {word: mark for word, mark in seen.items() if mark & _NUMBERS and self._is_alive(word)}
+        return {word: mark for word, mark in seen.items() if mark & _NUMBERS and self._is_alive(word, mark)}
 
-    def _is_alive(self, word: int) -> bool:
+    def _is_alive(self, word: int, mark: int) -> bool:
         number = _number(word)
         if self._slots.is_own(number):
             return word in self._own  # or else it is that of a dead process, which had the number before
-        return self._slots.is_alive(number)
+        return self._slots.is_alive(number, mark >> L.SYNC_TOKEN_SHIFT & _TOKENS)
 
     def forget_dead(self, seen: Seen) -> None:
         """Clear those of which the process is dead."""

@@ -2,16 +2,23 @@
 
 In each partition's head a process marks, in the words of its number, that a sync is under way (``sync_marks.py``). The
 number is the first file of ``syncs/`` whose ``flock`` nobody holds; the process holds it from then on, so others can
-tell a sync that takes long from one whose process is dead. The files are empty, and stay.
+tell a sync that takes long from one whose process is dead. The files stay, and the next process to claim a number may
+never come to the partition where the last one left a mark. So each claim draws a *token*, which it writes into the file
+and into its marks: a mark with another token is that of a dead process, though the number is in use.
+
+1. Take the lock. A crash leaves the number free.
+2. Write the token. Until then a mark of the last process looks alive; after a crash nobody has the lock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import weakref
 from collections.abc import Iterator
 
+from eventlog.errors import CorruptMetadataError
 from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mutex import Mutex
@@ -20,6 +27,8 @@ from eventlog.format import layouts as L
 from eventlog.format.filenames import SYNCS
 
 _SHARED = L.HEAD_MOST_SYNCERS - 1  # by all processes beyond the others: it never counts as free of a sync
+_TOKEN_BYTES = 2
+MOST_TOKENS = 1 << 8 * _TOKEN_BYTES
 _every_slot: weakref.WeakSet[SyncSlots] = weakref.WeakSet()
 
 
@@ -32,6 +41,7 @@ class SyncSlots:
         self._claiming = Mutex()
         self._lock: FileLock | None = None
         self._number: int | None = None
+        self.token = 0  # of the number, where it is this process's own
         self._under_way: list[None] = []  # one for each sync: threads may append and pop at once
         self._is_closed = False
         _every_slot.add(self)
@@ -51,11 +61,23 @@ class SyncSlots:
             self._fs.mkdir(self._directory)
         for number in range(_SHARED):
             lock = self._made_lock(number)
-            if lock.acquire(blocking=False):
+            if self._is_claimed(lock):
                 self._lock = lock
                 return number
             lock.close()
         return _SHARED
+
+    def _is_claimed(self, lock: FileLock) -> bool:
+        """Take the lock, and write a token of its own; False when another process has it."""
+        try:
+            if not lock.acquire(blocking=False):
+                return False
+            self.token = secrets.randbelow(MOST_TOKENS)
+            os.pwrite(lock.fd, self.token.to_bytes(_TOKEN_BYTES, "little"), 0)  # as the lock: for those who live now
+        except BaseException:
+            lock.close()
+            raise
+        return True
 
     def enter(self) -> None:
         """A sync of this process begins: the number is kept until it is over, even if the log is closed meanwhile."""
@@ -75,15 +97,19 @@ class SyncSlots:
         """Tell whether several processes may have this number."""
         return number == _SHARED
 
-    def is_alive(self, number: int) -> bool:
-        """Tell whether a process has this number now."""
+    def is_alive(self, number: int, token: int) -> bool:
+        """Tell whether a process has this number now, with this token."""
         if number == _SHARED:
             return True
         try:
-            return is_locked(self._fs, self._path(number))
-        except OSError as error:
+            return is_locked(self._fs, self._path(number)) and self._has_token(number, token)
+        except (OSError, CorruptMetadataError) as error:
             pass_on_handlers(error)
             return True  # for all that is known
+
+    def _has_token(self, number: int, token: int) -> bool:
+        found = self._fs.read_file(self._path(number), _TOKEN_BYTES)
+        return len(found) < _TOKEN_BYTES or int.from_bytes(found, "little") == token
 
     @contextlib.contextmanager
     def kept_free(self, number: int) -> Iterator[bool]:
