@@ -311,6 +311,11 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return sorted(super().list_but_files(path))
 
+    def drop_clean_pages(self, fd: int, start: int, end: int) -> None:
+        """Drop clean pages of the real cache, which changes nothing here: what the device has is simulated."""
+        self._check_alive()
+        super().drop_clean_pages(fd, start, end)
+
     def size(self, fd: int) -> int:
         """Return the length of the open file in bytes."""
         self._check_alive()
