@@ -71,8 +71,9 @@ def member_process(log: Path) -> Iterator[MemberProcess]:
 
 class _Reporter(eventlog.RebalanceListener):
     def on_partitions_assigned(self, partitions: list[eventlog.TopicPartition]) -> None:
-        told = Assigned(time.monotonic_ns(), len(partitions))
-        print(json.dumps(attrs.asdict(told)), flush=True)
+        if partitions:  # a round that gives none tells nothing
+            told = Assigned(time.monotonic_ns(), len(partitions))
+            print(json.dumps(attrs.asdict(told)), flush=True)
 
 
 def _take_part(path: Path) -> None:

@@ -32,8 +32,9 @@ class _Arrival(eventlog.RebalanceListener):
         self.at_ns = self.count = 0
 
     def on_partitions_assigned(self, partitions: list[eventlog.TopicPartition]) -> None:
-        self.at_ns, self.count = time.monotonic_ns(), len(partitions)
-        self.consumer.wakeup()
+        if partitions:  # a round before that gives none, as in Kafka
+            self.at_ns, self.count = time.monotonic_ns(), len(partitions)
+            self.consumer.wakeup()
 
 
 @contextmanager

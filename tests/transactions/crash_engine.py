@@ -332,8 +332,11 @@ class Engine:
             return None
         try:
             result = call(process)
-        except SimulatedCrash:
-            self.expected.may_have_happened(effect)
+        except (SimulatedCrash, eventlog.StorageError) as error:
+            if not isinstance(error, SimulatedCrash) and not process.fs.crashed:
+                self.expected.is_refuted = True
+                raise
+            self.expected.may_have_happened(effect)  # who is dead may be told by then that its files are closed
             self.processes[slot] = None
             return None
         except eventlog.ProducerFencedError:
