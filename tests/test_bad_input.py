@@ -152,7 +152,7 @@ def test_a_log_of_a_newer_version(log_path: Path) -> None:
         log.create_topic("t").partitions[0].append([b"v"])
     meta = log_path / "eventlog.json"
     content = json.loads(meta.read_bytes())
-    meta.write_text(json.dumps({**content, "format": 2}))
+    meta.write_text(json.dumps({**content, "format": 3}))
     before = {path: path.read_bytes() for path in log_path.rglob("*") if path.is_file()}
     with pytest.raises(eventlog.UnsupportedFormatError, match="newer") as caught:
         eventlog.open(log_path)
