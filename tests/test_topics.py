@@ -193,7 +193,8 @@ def test_partitions_are_a_sequence(log: eventlog.EventLog) -> None:
 CONFIG = {
     "segment_bytes": 4096, "segment_ms": 1000, "index_interval_bytes": 100, "max_message_bytes": 5000,
     "message_timestamp_type": "LogAppendTime", "compression_type": "gzip", "durability": "disk",
-    "flush_messages": 10, "flush_ms": 20,
+    "flush_messages": 10, "flush_ms": 20, "message_timestamp_before_max_ms": 10**12,
+    "message_timestamp_after_max_ms": 10**6,
 }  # fmt: skip
 
 

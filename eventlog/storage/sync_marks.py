@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eventlog.storage.head import Head
 
 GROUP, HOLDER = 0, 1  # a process has two words: for its group commit, and for who holds the partition's lock
+_WORD_MASK = 2**64 - 1
 _WORDS = 2
 _FIRST_PAUSE, _LONGEST_PAUSE = 50e-6, 2e-3  # seconds
 _NUMBERS = 2**L.SYNC_TOKEN_SHIFT - 1
@@ -42,6 +43,11 @@ _TOKENS = 2 ** (L.SYNC_LIFE_SHIFT - L.SYNC_TOKEN_SHIFT) - 1
 _MARKS = slice(L.HEAD_SYNCS, L.HEAD_SYNCS + _WORDS * L.HEAD_MOST_SYNCERS)
 
 Seen = dict[int, int]  # marks by the word of the head that they were seen in
+
+
+def _of_life(life: int) -> int:
+    """Return the upper part of a mark. A damaged head may have any number for its life."""
+    return life << L.SYNC_LIFE_SHIFT & _WORD_MASK
 
 
 class Mark(NamedTuple):
@@ -68,7 +74,7 @@ class SyncMarks:
         self._slots.enter()
         self._own.add(word)
         self._next = self._next % _NUMBERS + 1
-        self._words[word] = life << L.SYNC_LIFE_SHIFT | self._slots.token << L.SYNC_TOKEN_SHIFT | self._next
+        self._words[word] = _of_life(life) | self._slots.token << L.SYNC_TOKEN_SHIFT | self._next
         return Mark(word, was_left)
 
     def end(self, mark: Mark) -> None:
@@ -80,7 +86,7 @@ class SyncMarks:
 
     def leave(self, mark: Mark, life: int) -> None:
         """This process's sync was interrupted: it is over, and nobody knows its outcome."""
-        self._words[mark.word] = life << L.SYNC_LIFE_SHIFT
+        self._words[mark.word] = _of_life(life)
         self._own.discard(mark.word)
         self._slots.leave()
 
