@@ -11,6 +11,7 @@ from eventlog.coordination.checked_offsets import checked_offsets
 from eventlog.coordination.group_directory import PATIENCE, GroupBusy
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.errors import EventLogError, InvalidConfigError, ReentrantCallError, RetriableCommitFailedError
+from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.quantities import is_legal_name
@@ -95,6 +96,7 @@ class Committer:
         """Tell whether a caller of `commit_async` waits to be told."""
         return bool(self._done)
 
+    @calls_out
     def run_callbacks(self) -> None:
         """Tell the callers of `commit_async`, in order."""
         while self._done:

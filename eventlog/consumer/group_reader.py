@@ -22,6 +22,7 @@ from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.rebalancer import Rebalancer
 from eventlog.errors import InvalidConfigError
 from eventlog.files.deferred import ClosesLater
+from eventlog.files.mutex import calls_out
 from eventlog.files.notify import Word
 from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
 from eventlog.topics.registry import TopicRegistry
@@ -296,6 +297,7 @@ class GroupReader:
 
     # --- the caller's own code ---
 
+    @calls_out
     def _tell(
         self, method: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition], errors: list[Exception]
     ) -> None:
