@@ -30,8 +30,8 @@ class InFlight:
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "_durability", "_full_settled", "_in_flight", "_policy", "_stamp", "_stamps_appends", "_told", "_unsettled",
-        "full_sent", "on_drained", "partition", "records",
+        "_durability", "_in_flight", "_policy", "_stamp", "_stamps_appends", "_told", "_unsettled", "on_drained",
+        "partition", "records",
     )
     # fmt: on
 
@@ -41,8 +41,6 @@ class InFlight:
         """``stamp`` is that of the first batch; None for a producer that is not idempotent."""
         self.partition = partition
         self.records: list[Delivery] = []
-        self.full_sent = 0  # records with a key, headers or an own timestamp: counted before they are appended ...
-        self._full_settled = 0  # ... and when they are settled; equal means that all that wait are plain values
         self._durability = config.durability
         self._policy = policy
         self._stamps_appends = partition.config.message_timestamp_type == "LogAppendTime"
@@ -174,11 +172,8 @@ class InFlight:
             record.value = None  # who keeps deliveries does not want to keep the values alive
         attempt.outcome = outcome
         following = self._stamp if attempt.stamp is None else attempt.following(outcome)
-        count, settled = len(records), self._full_settled
-        if self.full_sent != settled:
-            settled += count - list(map(type, records)).count(Delivery)
-        self._full_settled = settled  # from here on without a call, so that no interrupt comes in between
-        self._stamp = following
+        count = len(records)
+        self._stamp = following  # from here on without a call, so that no interrupt comes in between
         del self.records[:count]
         self._unsettled = self._in_flight = None
         self._told.settled(records)

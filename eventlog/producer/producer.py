@@ -200,7 +200,6 @@ class Producer(KeyedSends, Transactional):
         buffer = self._pool.get(topic, number)
         delivery.home = buffer
         self._pool.reserve(size, topic.name)
-        buffer.full_sent += 1
         buffer.records.append(delivery)
         self._after_slow_send(buffer, keyless=key is None and partition is None)
         if self.config.acks == 0:

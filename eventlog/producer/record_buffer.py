@@ -185,15 +185,15 @@ class RecordBuffer(InFlight):
             return
         records = self.records[:]
         if records:
-            self._write_waiting(records, plain=self.full_sent == self._full_settled)
+            self._write_waiting(records)
 
-    def _write_waiting(self, records: list[Delivery], *, plain: bool) -> bool:
+    def _write_waiting(self, records: list[Delivery]) -> bool:
         """Write these records; False when that is to be tried again.
 
         One that cannot be encoded, whatever the reason, fails alone and in its turn: the others are found by halves.
         """
         try:
-            batches = encode_or_refuse(self.partition, records, self._codec, plain=plain, stamp=self._stamp or NO_STAMP)
+            batches = encode_or_refuse(self.partition, records, self._codec, stamp=self._stamp or NO_STAMP)
         except EventLogError as error:
             pass_on_handlers(error)
             if len(records) == 1:
@@ -201,7 +201,7 @@ class RecordBuffer(InFlight):
                 return True
             middle = len(records) // 2
             halves = records[:middle], records[middle:]
-            return all(self._write_waiting(half, plain=False) for half in halves)
+            return all(self._write_waiting(half) for half in halves)
         return self._write(records, batches)
 
     def _write(self, records: list[Delivery], batches: list[EncodedBatch]) -> bool:
@@ -263,4 +263,3 @@ class RecordBuffer(InFlight):
         self._unsettled = self._in_flight = None
         self._told.after_fork()
         self.records.clear()
-        self.full_sent = self._full_settled = 0

@@ -15,23 +15,20 @@ from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
 from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
 
-_PLAIN, _KEYED, _FULL = {Delivery}, {KeyedDelivery}, {FullDelivery}
+_PLAIN, _KEYED, _FULL = {Delivery}, {KeyedDelivery}, {FullDelivery}  # there is nothing else among the records
 _key, _headers, _stamp, _timestamp = map(attrgetter, ("key", "headers", "stamp", "timestamp_ms"))
 
 
 def encode_records(
-    partition: Partition, records: list[Delivery], codec: int, *, plain: bool, stamp: ProducerStamp = NO_STAMP
+    partition: Partition, records: list[Delivery], codec: int, *, stamp: ProducerStamp = NO_STAMP
 ) -> list[EncodedBatch]:
-    """Encode records for one partition; ``plain`` says that they all are values and nothing else.
-
-    Raises RecordTooLargeError, and whatever else `Partition.encode` does.
-    """
+    """Encode records for one partition. Raises RecordTooLargeError, and whatever else `Partition.encode` does."""
     if len(records) == 1:
         one = _encode_one(partition, records[0], codec, stamp)
         if one is not None:
             return [one]
     values = [record.value for record in records]
-    kinds = _PLAIN if plain else set(map(type, records))
+    kinds = _kinds(records)
     if kinds == _PLAIN:
         return partition.encode(values, None, _sent_ms(records), None, codec, stamp)
     if kinds == _KEYED:
@@ -52,16 +49,22 @@ def _encode_one(partition: Partition, record: Delivery, codec: int, stamp: Produ
     return partition.encode_one(record.value, key, record.sent_ms(), codec, stamp)
 
 
+def _kinds(records: Sequence[Delivery]) -> set[type[Delivery]]:
+    """Return which types there are: most often one, and to count that one is faster than to collect them."""
+    types = list(map(type, records))
+    return {types[0]} if types.count(types[0]) == len(types) else set(types)
+
+
 def _keys(records: Sequence[Delivery]) -> list[bytes | None]:
     return list(map(_key, records))
 
 
 def encode_or_refuse(
-    partition: Partition, records: list[Delivery], codec: int, *, plain: bool, stamp: ProducerStamp = NO_STAMP
+    partition: Partition, records: list[Delivery], codec: int, *, stamp: ProducerStamp = NO_STAMP
 ) -> list[EncodedBatch]:
     """Do the same. Whatever is wrong with these records is raised as an EventLogError."""
     try:
-        return encode_records(partition, records, codec, plain=plain, stamp=stamp)
+        return encode_records(partition, records, codec, stamp=stamp)
     except Exception as error:
         pass_on_handlers(error)
         refused = not_encoded(partition, error)

@@ -75,7 +75,7 @@ class PendingPart:
         if waiting:
             stamp, count = self.first.after(self._encoded), len(waiting)
             try:
-                encoded = encode_or_refuse(self.partition, list(waiting), self._codec, plain=False, stamp=stamp)
+                encoded = encode_or_refuse(self.partition, list(waiting), self._codec, stamp=stamp)
             except EventLogError as error:
                 pass_on_handlers(error)
                 raise (self._failed_records(waiting) or error) from error.__cause__
@@ -88,7 +88,7 @@ class PendingPart:
         first: EventLogError | None = None
         for record in waiting:
             try:
-                encode_or_refuse(self.partition, [record], self._codec, plain=False)
+                encode_or_refuse(self.partition, [record], self._codec)
             except EventLogError as error:
                 pass_on_handlers(error)
                 record.home = Outcome(self.partition.topic, self.partition.number, error=error)

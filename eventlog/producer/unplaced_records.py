@@ -77,8 +77,6 @@ class UnplacedRecords:
         while self.records and (turn := self._turn[:]):
             records = self.records[:]
             parts = self._parts(records)
-            for buffer, part in parts:
-                buffer.full_sent += len(part)  # too many, after an interrupt, only cost a look at the types
             steps: list[Step] = [
                 partial(self._turn.remove, *turn),
                 *(_give_home(part, buffer) for buffer, part in parts),

@@ -202,13 +202,42 @@ def test_a_handler_may_send_and_flush_in_the_middle_of_placing(log: eventlog.Eve
     assert line > 10
 
 
-def before_line(number: int, call: Callable[[], Any], handler: Callable[[], Any], file: str) -> bool:
-    """Run the call, and the handler before its line of this number in ``file``; tell whether there is such a line."""
+@pytest.mark.parametrize("steps", range(0, 240, 60))
+def test_records_keep_their_keys_whatever_else_places_records_meanwhile(log: eventlog.EventLog, steps: int) -> None:
+    """What another thread sends and places, between any two bytecodes of placing, costs no later record its key."""
+    for number in range(steps, steps + 60):
+        name = next(names)
+        topic = log.create_topic(name)
+        with log.producer(linger_ms=NEVER_LINGERED) as producer:
+
+            def send(count: int) -> None:
+                for _ in range(count):
+                    producer.send(name, b"value", b"key")  # noqa: B023
+
+            def meanwhile() -> None:
+                send(6)
+                producer._pool.place_all()
+
+            send(FEW_KEYS)
+            before_line(number, producer._pool.place_all, meanwhile, PLACING, event="opcode")
+            producer.flush()
+            send(6)
+        keys = [record.key for batch in topic.partitions[0].read(0, 1 << 30) for record in batch.records()]
+        assert set(keys) == {b"key"}, number
+
+
+def before_line(
+    number: int, call: Callable[[], Any], handler: Callable[[], Any], file: str, event: str = "line"
+) -> bool:
+    """Run the call, and the handler before its line of this number in ``file``; tell whether there is such a line.
+
+    With ``event="opcode"`` it is bytecodes that are counted.
+    """
     left, called = number, False
 
-    def on_line(frame: FrameType, event: str, _: Any) -> Any:
+    def on_line(frame: FrameType, seen: str, _: Any) -> Any:
         nonlocal left, called
-        if event == "line" and not called:
+        if seen == event and not called:
             left -= 1
             if left < 0:
                 called = True
@@ -216,7 +245,8 @@ def before_line(number: int, call: Callable[[], Any], handler: Callable[[], Any]
                 handler()
         return on_line
 
-    def on_call(frame: FrameType, event: str, _: Any) -> Any:
+    def on_call(frame: FrameType, seen: str, _: Any) -> Any:
+        frame.f_trace_opcodes = event == "opcode"
         return on_line if frame.f_code.co_filename.endswith(file) and not called else None
 
     before = sys.gettrace()
