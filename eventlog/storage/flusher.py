@@ -5,10 +5,10 @@ Group commit, step by step:
 1. Whoever needs offset e on the device looks at the head: if the durable end is past e already, it is done.
 2. While another thread of this process flushes, it sleeps until that one is done: then those wake whose records are
    on the device now, and one of the others, whose flush serves all who still sleep.
-3. It reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
+3. If no recovery is under way, it reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
    if a segment is new; the first time also those above them, up to the log's own, since whoever made them may have
    died before syncing them. All records before s were written before the sync began, whoever wrote them.
-4. If the log's life (``head.py``) is still the one in which s was read, and no sync has failed in it, it notes s in the
+4. If the log's life (``head.py``) is still the one in which s was read, so that s is of that life, and no sync has failed in it, it notes s in the
    head as that life's durable end and recovery point. A crash before leaves an older one: recovery scans more. A
    recovery between the look and the store begins another life, of which the store changes nothing.
 5. Who waits is served by the durable end of the life in which its records were published, and by no other.
@@ -96,6 +96,8 @@ class Flusher:
             with self._syncing:
                 if not head.was_durable(life, end_offset):
                     self._sync(life)
+                    if not head.was_durable(life, end_offset):  # an end of the life before: it was read too early
+                        raise ended_error(self._log)
             self._wake_sleepers(head.durable_end)
         self._log.writer.lives.flushed(life, end_offset)
 
@@ -132,6 +134,7 @@ class Flusher:
         self._enter(life)
         head = self._log.head
         with MarkedSync(self._log, self._marks, GROUP, life) as sync:
+            sync.refuse_unless_alive()  # and no recovery is under way, which has the number, but not yet the end
             journal_offset = self.journal_offset()
             state = head.end_state()
             if head.end_offset == L.END_DELETED:

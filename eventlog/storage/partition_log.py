@@ -101,12 +101,12 @@ class PartitionLog:
         process may be gone.
         """
         if not self.context.readonly:
-            self.writer.refuse_lost()
             life, end_offset = self.present()
+            self.writer.refuse_lost()  # now: a life that begins behind this look is not taken for that of our records
             self.flusher.sync_to(end_offset, life)
 
     def present(self) -> tuple[int, int]:
-        """Return the log's life, and the log end offset in it."""
+        """Return the log's life, and the log end offset in it; while it is being recovered, that of the life before."""
         while True:
             life, end_offset = self.head.life, self.end_offset
             if self.head.life == life:

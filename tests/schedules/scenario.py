@@ -41,8 +41,9 @@ class Process:
 
     def append_and_flush(self, value: bytes) -> None:
         """Append a record, and flush: if both succeed, it is as good as one that was appended durably."""
-        offset = self.partition.append([value]).base_offset
-        self.partition.flush()
+        partition = self.partition  # of one log: another thread may open it again in between, which loses the record
+        offset = partition.append([value]).base_offset
+        partition.flush()
         self._world.acknowledged(offset, value, self.name)
 
     def reopen(self) -> None:

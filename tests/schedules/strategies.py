@@ -44,3 +44,26 @@ class OneStop:
             return False
         self.was_reached = True
         return True
+
+
+class TwoStops:
+    """The first task stops before its line ``first``; the second goes on from there, until before its line ``second``.
+
+    Then the first one goes on to its end.
+    """
+
+    def __init__(self, first: int, second: int) -> None:
+        self._lines = first, second
+        self._stopped = 0
+        self.was_reached = [False, False]
+
+    def next(self, task: Task, where: tuple[str, int], others: list[Task]) -> Task | None:
+        number = self._stopped
+        if number == len(self._lines) or task.scheduler.tasks[number] is not task or task.lines != self._lines[number]:
+            return None
+        self._stopped += 1
+        self.was_reached[number] = True
+        return others[0]
+
+    def kills(self, task: Task, where: tuple[str, int]) -> bool:
+        return False

@@ -20,9 +20,11 @@ from eventlog.storage.marked_sync import MarkedSync
 from eventlog.storage.sync_marks import SyncMarks
 from tests.schedules.scenario import World
 from tests.schedules.scheduler import Strategy
-from tests.schedules.strategies import OneStop, Random
+from tests.schedules.strategies import OneStop, Random, TwoStops
 
 SYNC_FILES = frozenset({"flusher.py", "marked_sync.py", "sync_marks.py", "writer_lives.py", "head.py"})
+RECOVERY_FILES = frozenset({"flusher.py", "marked_sync.py", "head.py", "recovery.py", "partition_log.py"})
+_FLUSH_LINES = 100  # that a flush runs in these files, at most, unless it waits
 Build = Callable[[World], None]
 
 
@@ -55,6 +57,16 @@ def one_is_told_and_one_opens(world: World) -> None:
     world.start(x, [flush])
 
 
+def one_recovers_and_one_flushes(world: World) -> None:
+    """X's sync fails, and with it several records are lost; it opens the log again. Y flushes, and appends."""
+    x, y = world.process("X"), world.process("Y")
+    for value in (b"lost 1", b"lost 2", b"lost 3"):
+        x.partition.append([value])
+    y.partition.read(0)
+    world.start(x, [lambda: x.append(b"record x1"), lambda: x.append(b"record x2")])
+    world.start(y, [lambda: y.partition.flush(), lambda: y.append(b"record y1"), lambda: y.append(b"record y2")])
+
+
 def run(path: Path, build: Build, strategy: Strategy, failing: set[int], **more: Any) -> None:
     path.mkdir()
     world = World(path, strategy, failing, **more)
@@ -83,6 +95,20 @@ def run_at_each_line(path: Path, build: Build, *, kills: bool = False, first: in
             return
 
 
+def run_with_two_stops(path: Path, build: Build, strides: tuple[int, int]) -> None:
+    """Stop the first process before some lines, and each time the second one before some of its lines."""
+    starts = [random.randrange(1, stride + 1) for stride in strides]
+    for first in itertools.count(starts[0], strides[0]):
+        for second in range(starts[1], _FLUSH_LINES, strides[1]):
+            strategy = TwoStops(first, second)
+            print(f"lines {first} and {second}")
+            run(path / f"{first}-{second}", build, strategy, {0}, drops=True, watched=RECOVERY_FILES)
+            if not strategy.was_reached[0]:
+                return
+            if not strategy.was_reached[1]:
+                break
+
+
 @pytest.mark.parametrize("block", range(4))
 def test_random_schedules(tmp_path: Path, block: int) -> None:
     """Whatever the order of steps, failures and kills, what was acknowledged is there, before and after a power cut."""
@@ -101,6 +127,17 @@ SYSTEMATIC = [
 def test_a_stop_or_a_kill_before_any_line(tmp_path: Path, build: Build, kills: bool) -> None:
     """Wherever in its sync a process stops, and whatever the other one does meanwhile, no acknowledgement is wrong."""
     run_at_each_line(tmp_path, build, kills=kills, first=random.randrange(1, 5), stride=4)
+
+
+def test_a_flush_in_the_middle_of_a_recovery(tmp_path: Path) -> None:
+    """What a flush has read before a recovery is through is never taken for the durable end of the life that begins."""
+    run_with_two_stops(tmp_path, one_recovers_and_one_flushes, strides=(37, 3))
+
+
+@pytest.mark.soak
+def test_a_flush_in_the_middle_of_a_recovery_everywhere(tmp_path: Path) -> None:
+    """The same with many more stops."""
+    run_with_two_stops(tmp_path, one_recovers_and_one_flushes, strides=(5, 1))
 
 
 @pytest.mark.soak
