@@ -19,7 +19,7 @@ from eventlog.storage.time_index import TimeIndex
 class ActiveSegment:
     """Open for writing by this process; others may have it open too, and only the lock's holder writes."""
 
-    __slots__ = ("_files", "_fs", "base_offset", "fd", "index_fd", "is_trusted", "path", "time_fd")
+    __slots__ = ("_files", "_fs", "base_offset", "fd", "file", "index_fd", "is_trusted", "path", "time_fd")
 
     def __init__(self, fs: FileSystem, directory: str, base_offset: int, *, create: bool = False) -> None:
         """Open the three files. Without ``create``, raises FileNotFoundError when there is no such segment."""
@@ -33,11 +33,12 @@ class ActiveSegment:
             _opened_index(fs, stem + INDEX).kept(),
             _opened_index(fs, stem + TIME_INDEX).kept(),
         )
+        self.file = self._files[0]
         self.fd, self.index_fd, self.time_fd = (file.fd for file in self._files)
 
     def is_lost(self) -> bool:
         """Tell whether other code of this process has closed the segment, whose number may be another file's now."""
-        return self._files[0].is_lost()
+        return self.file.is_lost()
 
     def is_in_place(self) -> bool:
         """Tell whether no index was replaced since: a roll that another process did not finish may have done so."""

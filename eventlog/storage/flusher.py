@@ -5,12 +5,14 @@ Group commit, step by step:
 1. Whoever needs offset e on the device looks at the head: if the durable end is past e already, it is done.
 2. While another thread of this process flushes, it sleeps until that one is done: then those wake whose records are
    on the device now, and one of the others, whose flush serves all who still sleep.
-3. If no recovery is under way, it reads the published end s, and syncs every segment from the durable end's to that of s, then the directories
-   if a segment is new; the first time also those above them, up to the log's own, since whoever made them may have
-   died before syncing them. All records before s were written before the sync began, whoever wrote them.
-4. If the log's life (``head.py``) is still the one in which s was read, so that s is of that life, and no sync has failed in it, it notes s in the
-   head as that life's durable end and recovery point. A crash before leaves an older one: recovery scans more. A
-   recovery between the look and the store begins another life, of which the store changes nothing.
+3. If no recovery is under way, it reads the published end s, and syncs every segment from the durable end's to that of
+   s, then the directories if a segment is new; the first time also those above them, up to the log's own, since whoever
+   made them may have died before syncing them. All records before s were written before the sync began, whoever wrote
+   them.
+4. If the log's life (``head.py``) is still the one in which s was read, so that s is of that life, and no sync has
+   failed in it, it notes s in the head as that life's durable end and recovery point. A crash before leaves an older
+   one: recovery scans more. A recovery between the look and the store begins another life, of which the store changes
+   nothing.
 5. Who waits is served by the durable end of the life in which its records were published, and by no other.
 
 A failed sync is never tried again: the kernel may have dropped the pages and call the file clean. The partition is
@@ -29,14 +31,14 @@ import os
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError, StorageError
 from eventlog.files.filesystem import translate
 from eventlog.files.mutex import Mutex, refuse_deadlock
 from eventlog.files.open_file import OpenFile
-from eventlog.files.signal_handlers import pass_on_handlers, suppress
+from eventlog.files.signal_handlers import is_from_handler, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
@@ -70,6 +72,7 @@ class Flusher:
         self._names_synced = -1, 0  # base offset of the newest segment whose name is on the device, and in which life
         self._journal_offset: int | None = None  # what `journal_offset` answered last
         self._last_flush = log.context.clock.monotonic()
+        self._failing = _Failing(self)
 
     def after_fork(self) -> None:
         """Start with a free lock and no descriptor in a forked child."""
@@ -111,6 +114,8 @@ class Flusher:
 
     def _wake_sleepers(self, durable: int) -> None:
         """Wake whose records are on the device, but first one of the others, who flushes for all of these now."""
+        if not self._sleepers:
+            return
         served, waiting = [], []
         with contextlib.suppress(IndexError):  # once there are none, or another thread wakes the rest
             while True:
@@ -131,8 +136,10 @@ class Flusher:
         return (self._log.context.clock.monotonic() - self._last_flush) * 1000 >= config.flush_ms
 
     def _sync(self, life: int) -> None:
-        self._enter(life)
-        head = self._log.head
+        if life != self._life:
+            self._enter(life)
+        head, root = self._log.head, self._log.context.root
+        root.look()  # and no more, where nothing is opened by path: an append has looked, and so has a flush
         with MarkedSync(self._log, self._marks, GROUP, life) as sync:
             sync.refuse_unless_alive()  # and no recovery is under way, which has the number, but not yet the end
             journal_offset = self.journal_offset()
@@ -140,10 +147,11 @@ class Flusher:
             if head.end_offset == L.END_DELETED:
                 raise self._log.gone()
             sync.refuse_unless_alive()  # now that the state is known: it is of this life
-            with self._failing():
+            with self._failing:
                 self._sync_segments(sync, head.durable_end, state)
                 self._sync_directories(sync, state.segment_base)
-                self._log.context.root.check()  # what was opened by path just now may be of another log
+                if sync.has_opened:
+                    root.check()  # what was opened by path just now may be of another log
                 sync.make_sure()  # also that no other process was told of a device error meanwhile
             self._is_trusted = True
             self.outcomes.sync(is_held=False)
@@ -153,9 +161,8 @@ class Flusher:
 
     def _enter(self, life: int) -> None:
         """Forget what was true in the last life: what its descriptor is told may be about that alone."""
-        if life != self._life:
-            self._close_descriptor()
-            self._journal_offset, self._life = None, life
+        self._close_descriptor()
+        self._journal_offset, self._life = None, life
 
     def journal_offset(self) -> int:
         """Return where in the journal the outcomes of all transactions stand that are not published here by now.
@@ -180,7 +187,7 @@ class Flusher:
 
     def sync_before_roll(self, base_offset: int) -> None:
         """Bring the segment that was sealed last to the device, and its name. Raises StorageError."""
-        with self.marked() as sync, self._failing():
+        with self.marked() as sync, self._failing:
             self._sync_sealed(sync, base_offset)
             self._fs.sync_directory(self._log.directory)  # so that a power cut takes names from the end only
             sync.look()
@@ -191,12 +198,12 @@ class Flusher:
 
         Raises as `sync_to` does, as do the others here.
         """
-        with self._failing():
+        with self._failing:
             self._sync_sealed_segments(sync, self._log.head.durable_end, state.segment_base)
 
     def sync_names_of_prepared(self, sync: MarkedSync, state: EndState) -> None:
         """Do the same for the names of new segments."""
-        with self._failing():
+        with self._failing:
             self._sync_directories(sync, state.segment_base)
         if state.segment_base > self._log.head.end_state().segment_base:
             base, life = self._names_synced
@@ -204,19 +211,8 @@ class Flusher:
 
     def make_sure_of_prepared(self, sync: MarkedSync) -> None:
         """Make the descriptors trusted that were used."""
-        with self._failing():
+        with self._failing:
             sync.make_sure()
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Raise what an operating system's error in the block means to the caller, having noted the failure."""
-        try:
-            yield
-        except EventLogError:
-            raise
-        except OSError as error:
-            pass_on_handlers(error)
-            raise self.failure(error) from error
 
     def failure(self, error: OSError) -> EventLogError:
         """Return what a failed sync means to its caller, having noted it if the device may have lost something."""
@@ -234,7 +230,8 @@ class Flusher:
     # --- descriptors ---
 
     def _sync_segments(self, sync: MarkedSync, durable: int, state: EndState) -> None:
-        self._sync_sealed_segments(sync, durable, state.segment_base)
+        if durable <= state.segment_base:
+            self._sync_sealed_segments(sync, durable, state.segment_base)
         fd = self._descriptor(state.segment_base)
         if not self._is_trusted:
             sync.look()
@@ -255,7 +252,7 @@ class Flusher:
             self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY).kept()
             self._open_for = segment_base
             self._log.context.open_files.add(self._log)
-        if self._file.is_lost():
+        if self._file.look() is None:
             self._close_descriptor()
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._log.segments.path(segment_base))
         return self._file.fd
@@ -298,3 +295,19 @@ class Flusher:
         with self._fs.opened(os.path.join(self._log.directory, name), os.O_RDONLY) as fd:
             sync.look()
             self._fs.sync(fd)
+
+
+class _Failing:
+    """A context: an operating system's error in the block becomes what it means to the caller, having been noted."""
+
+    def __init__(self, flusher: Flusher) -> None:
+        self._flusher = flusher
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, EventLogError) and not is_from_handler(error):
+            raise self._flusher.failure(error) from error

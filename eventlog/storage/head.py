@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import partial
 from typing import NamedTuple
 
 import crc32c
@@ -31,6 +32,12 @@ from eventlog.files.page import PAGE_BYTES, create_page, open_page
 from eventlog.format import layouts as L
 
 _CHECK_BYTES = L.END_SLOT.size + L.SLOT_CHECKSUM.size
+
+# What each durable append asks several times is looked up here, and not in the module of all layouts.
+_END, _WRITER, _LIFE, _FAILED = L.HEAD_END, L.HEAD_WRITER, L.HEAD_LIFE, L.HEAD_FAILED
+_DURABLES, _SECOND_SLOT, _SLOT_BYTES = L.HEAD_DURABLES, L.HEAD_SLOTS[1], tuple(slot * 8 for slot in L.HEAD_SLOTS)
+_pack_slot, _unpack_slot = L.END_SLOT.pack, L.END_SLOT.unpack_from
+_crc = crc32c.crc32c
 
 _LOOKS = 10_000  # at a page that changes all the time: a writer publishes in microseconds
 
@@ -65,6 +72,9 @@ class EndState(NamedTuple):
             time_checksum=other.time_checksum, time_entries=other.time_entries,
             last_time_indexed=other.last_time_indexed,
         )  # fmt: skip
+
+
+_made_state = partial(tuple.__new__, EndState)
 
 
 class Head:
@@ -107,7 +117,7 @@ class Head:
     @property
     def end_offset(self) -> int:
         """The published log end offset; END_DELETED when the topic is gone."""
-        return self.words.item(L.HEAD_END)
+        return self.words.item(_END)
 
     @property
     def session(self) -> int:
@@ -133,10 +143,11 @@ class Head:
         return self._end_state() is not None
 
     def _end_state(self) -> EndState | None:
+        words = self.words
         for _ in range(_LOOKS):
-            end = self.words.item(L.HEAD_END)
-            state = EndState(*L.END_SLOT.unpack_from(self.page, L.HEAD_SLOTS[self.slot_in_force()] * 8))
-            if self.words.item(L.HEAD_END) == end and state.end_offset == end:
+            end = words.item(_END)
+            state = _made_state(_unpack_slot(self.page, _SLOT_BYTES[words.item(_SECOND_SLOT) == end]))
+            if words.item(_END) == end == state.end_offset:
                 return state if state.is_possible() else None
             if end == L.END_DELETED:
                 return EndState()
@@ -160,7 +171,7 @@ class Head:
 
     def is_pending(self) -> bool:
         """Tell whether a transaction is being committed here, or was when whoever did so died."""
-        return self.words.item(L.HEAD_WRITER) == L.WRITER_PENDING
+        return self.words.item(_WRITER) == L.WRITER_PENDING
 
     def prepare(self, state: EndState, transaction: int, journal_offset: int) -> None:
         """Note the end that a transaction will publish; from the last store on, the next writer must settle it."""
@@ -193,25 +204,28 @@ class Head:
     @property
     def life(self) -> int:
         """The number of the present life; 0 in a head from before there were any."""
-        return self.words.item(L.HEAD_LIFE)
+        return self.words.item(_LIFE)
 
     @property
     def durable_end(self) -> int:
         """Every record before this offset is on the device."""
-        return self.words.item(L.HEAD_DURABLES[self.life & 1])
+        words = self.words
+        return words.item(_DURABLES[words.item(_LIFE) & 1])
 
     def was_durable(self, life: int, end_offset: int) -> bool:
         """Tell whether every record that was published in this life before the offset is known to be on the device.
 
         True stays true when the life has ended: recovery finds them there.
         """
-        is_durable = self.words.item(L.HEAD_DURABLES[life & 1]) >= end_offset
-        return is_durable and self.life - life <= 1  # asked last: from the next but one on, the word is another life's
+        words = self.words
+        is_durable = words.item(_DURABLES[life & 1]) >= end_offset
+        # Asked last: from the next but one on, the word is another life's.
+        return is_durable and words.item(_LIFE) - life <= 1
 
     def has_failed(self) -> bool:
         """Tell whether a sync has failed in the present life: until recovery nobody may write."""
         words = self.words
-        return words.item(L.HEAD_WRITER) == L.WRITER_POISONED or words.item(L.HEAD_FAILED) == self.life != 0
+        return words.item(_WRITER) == L.WRITER_POISONED or words.item(_FAILED) == words.item(_LIFE) != 0
 
     def note_failure(self) -> None:
         """Note that a sync has failed: all that is asked of the device from now on is in doubt. Takes no lock.
@@ -283,7 +297,7 @@ class Head:
             place = (state.end_offset, journal_offset)
             raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
             L.RECOVERY_JOURNAL.pack_into(self.page, journal * 8, *place, crc32c.crc32c(raw))
-        raw = L.END_SLOT.pack(*state)
-        raw += L.SLOT_CHECKSUM.pack(crc32c.crc32c(raw))
+        raw = _pack_slot(*state)
+        raw += L.SLOT_CHECKSUM.pack(_crc(raw))
         self.page[point * 8 : point * 8 + len(raw)] = raw  # in one copy: a kill leaves the old or the new
-        self.words[L.HEAD_DURABLES[parity]] = state.end_offset
+        self.words[_DURABLES[parity]] = state.end_offset

@@ -136,8 +136,8 @@ class LogEnd:
     def look(self) -> None:
         """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
         self._log.context.root.check()
-        lock = self._lock.look()
-        if lock is None or (self._active is not None and self._active.is_lost()):
+        active, lock = self._active, self._lock.look()
+        if lock is None or (active is not None and active.file.look() is None):
             self._release()
             raise lost_descriptor(self._log.directory)
         if lock.st_nlink == 0:

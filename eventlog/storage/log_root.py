@@ -9,8 +9,10 @@ log's number is raised once (``log_format.py``), while others may be reading it.
 Who looks, and when:
 
 * whoever opens, makes, lists or removes something by path: each time (`check`);
-* an append into a partition that is open, and a poll: at most every `LOOK_INTERVAL` (`look`), since a look costs about
-  as much as the append itself. An append that begins that long after the log was removed or moved is refused.
+* a flush that has something to bring to the device;
+* an append into a partition that is open, the sync that makes it durable, and a poll: at most every `LOOK_INTERVAL`
+  (`look`), since a look costs about as much as the append itself. An append that begins that long after the log was
+  removed or moved is refused.
 
 A log that comes back to its path goes on as before.
 """

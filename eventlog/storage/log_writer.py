@@ -233,7 +233,7 @@ class LogWriter(LogEnd):
         on_disk = (durability or self._log.config.durability) == "disk"
         if on_disk or self._log.flusher.is_due(end):
             self._log.flusher.sync_to(end, life)
-        return AppendResult(base, end - 1, timestamp, on_disk)
+        return _new_result((base, end - 1, timestamp, on_disk))
 
     def failure(self, error: OSError) -> EventLogError:
         """Return what an operating system's error means; after one of a closed descriptor, the next call opens it."""

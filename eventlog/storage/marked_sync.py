@@ -27,36 +27,41 @@ class MarkedSync:
 
     def __init__(self, log: PartitionLog, marks: SyncMarks, kind: int, life: int) -> None:
         self.life = life
+        self.has_opened = False  # a descriptor that is not trusted
         self._log = log
         self._marks = marks
         self._kind = kind
         self._seen: Seen = {}
 
     def __enter__(self) -> MarkedSync:
-        self._mark = self._marks.begin(self._kind, self.life)
-        self._in_doubt = self._mark.was_left
+        self._mark = mark = self._marks.begin(self._kind, self.life)
+        self._in_doubt = mark.was_left
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        is_noted = isinstance(error, EventLogError) and not is_from_handler(error) and not self._in_doubt
-        if error is None or is_noted:
+        if error is None:
+            self._marks.end(self._mark)
+            return
+        if isinstance(error, EventLogError) and not is_from_handler(error) and not self._in_doubt:  # it is noted
             self._marks.end(self._mark)
         else:
             self._marks.leave(self._mark, self.life)
-        if error is not None and self._log.head.has_failed():  # last: who holds that lock may wait for this mark
+        if self._log.head.has_failed():  # last: who holds that lock may wait for this mark
             self._log.writer.stop(is_held=self._kind == HOLDER)
 
     def look(self) -> None:
         """See which syncs are under way. After a descriptor was opened that is not trusted, and was not since."""
+        self.has_opened = True
         self._seen.update(self._marks.others(self._mark))
 
     def refuse_unless_alive(self) -> None:
         """Raise StorageError when a sync has failed in this life of the log, or when it is over."""
-        if self._log.head.life != self.life:
+        head = self._log.head
+        if head.life != self.life:
             raise ended_error(self._log)
-        if self._log.head.has_failed():
+        if head.has_failed():
             raise poisoned_error(self._log)
 
     def make_sure(self) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from eventlog.format.record_batch import RecordBatch
     from eventlog.storage.partition_log import PartitionLog
 
+_TRANSACTION_END = L.HEAD_TRANSACTION_END
+
 
 class Outcomes:
     """Brings the outcomes of one partition's transactions to the device."""
@@ -37,7 +39,7 @@ class Outcomes:
     def has_new(self) -> bool:
         """Tell whether transactions have ended here behind what is known to be on the device."""
         head = self._log.head
-        return bool(head.words.item(L.HEAD_TRANSACTION_END) > head.durable_end)
+        return bool(head.words.item(_TRANSACTION_END) > head.durable_end)
 
     def sync(self, *, is_held: bool) -> None:
         """Bring the outcomes to the device; ``is_held``: the caller holds the partition's lock. Raises StorageError."""

@@ -97,12 +97,14 @@ class PartitionLog:
     def sync(self) -> None:
         """Bring everything published so far to the device.
 
-        Raises StorageError, also once when a sync failed elsewhere, the partition was recovered, and records of this
-        process may be gone.
+        Raises LogMovedError, and StorageError: also once when a sync failed elsewhere, the partition was recovered, and
+        records of this process may be gone.
         """
         if not self.context.readonly:
             life, end_offset = self.present()
             self.writer.refuse_lost()  # now: a life that begins behind this look is not taken for that of our records
+            if not self.head.was_durable(life, end_offset):
+                self.context.root.check()
             self.flusher.sync_to(end_offset, life)
 
     def present(self) -> tuple[int, int]:

@@ -64,7 +64,11 @@ def one_recovers_and_one_flushes(world: World) -> None:
         x.partition.append([value])
     y.partition.read(0)
     world.start(x, [lambda: x.append(b"record x1"), lambda: x.append(b"record x2")])
-    world.start(y, [lambda: y.partition.flush(), lambda: y.append(b"record y1"), lambda: y.append(b"record y2")])
+
+    def flush() -> None:
+        y.partition.flush()
+
+    world.start(y, [flush, lambda: y.append(b"record y1"), lambda: y.append(b"record y2")])
 
 
 def run(path: Path, build: Build, strategy: Strategy, failing: set[int], **more: Any) -> None:
