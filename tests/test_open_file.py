@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import pytest
 import eventlog
 from eventlog.files.file_lock import FileLock, is_locked
 from eventlog.files.filesystem import FileSystem
-from tests.interrupting import Interrupter
+from tests.interrupting import Interrupter, open_files
 
 PACKAGE = Path(eventlog.__file__).parent
 
@@ -57,6 +58,24 @@ def test_it_is_closed_when_it_is_forgotten(path: str) -> None:
     fs = CountingFileSystem()
     fd = fs.opened(path, os.O_RDONLY).fd
     assert fs.closed == [fd]
+
+
+def test_no_handler_runs_while_a_forgotten_file_is_closed(tmp_path: Path, path: str, interrupter: Interrupter) -> None:
+    """A file that was kept open is closed when it is forgotten, and an interrupt in that moment reaches the caller."""
+    fs, unraisable = FileSystem(), []
+    before, sys.unraisablehook = sys.unraisablehook, unraisable.append
+
+    def forget_many() -> None:
+        for _ in range(200):
+            fs.opened(path, os.O_RDONLY).kept()
+
+    try:
+        for _ in interrupter.rounds(300):
+            interrupter.call(forget_many, 1e-3)
+            assert open_files(tmp_path) == []
+    finally:
+        sys.unraisablehook = before
+    assert unraisable == []
 
 
 def test_a_failed_close_is_told_and_not_repeated(path: str) -> None:

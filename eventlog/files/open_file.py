@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from eventlog.files.file_identity import identities
 from eventlog.files.signal_handlers import pass_on_handlers
 
 _NO_MORE = None
@@ -20,7 +21,6 @@ _numbers = itertools.count()
 _finalizers: dict[int, weakref.ref[OpenFile]] = {}  # kept here: one that dies with its object is not called
 _is_descriptor: Callable[[Any], bool] = (-1).__lt__
 _is_there = partial(operator.is_not, _NO_MORE)
-_identity = operator.attrgetter("st_dev", "st_ino")
 
 
 class OpenFile:
@@ -59,11 +59,11 @@ class OpenFile:
         """Return the same file, which will stay open for long: closing looks first whether it is still this one.
 
         Other code of the process may close every descriptor, as daemons do, and the number then is another file's.
-        ``os.fstat`` may be interrupted: so the number is taken from the list after it, and a second try can follow.
+        The number is taken from the list after that: where the look can be interrupted, a second try can follow.
         """
         numbers: Iterator[Any] = itertools.takewhile(_is_there, map(self._fds.__getitem__, itertools.repeat(-1)))
-        found = map(_identity, map(os.fstat, numbers))
-        is_same = itertools.takewhile(bool, map(operator.eq, found, itertools.repeat(_identity(self.status))))
+        known = next(identities(iter((self.fd,))))
+        is_same = itertools.takewhile(bool, map(operator.eq, identities(numbers), itertools.repeat(known)))
         pairs = zip(is_same, iter(self._fds.pop, _NO_MORE), strict=False)
         self.closing = map(self._close, map(operator.itemgetter(1), pairs))
         forgetting = map(_finalizers.pop, (self._number,))
