@@ -44,7 +44,7 @@ def translate(error: OSError, path: str) -> EventLogError:
         return error
     if isinstance(error.filename, str) and error.filename.startswith(path):
         path = error.filename  # the very file
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return LogFullError(
             "no space left",
             path=path,
@@ -59,6 +59,11 @@ def translate(error: OSError, path: str) -> EventLogError:
     if error.errno == errno.EBADF:
         return lost_descriptor(path)
     return StorageError(f"{error.strerror or error}", path=path, hint="see the system log of the device")
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no space left, or none that this user may have."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def lost_descriptor(path: str) -> StorageError:

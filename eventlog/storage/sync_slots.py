@@ -73,7 +73,7 @@ class SyncSlots:
             if not lock.acquire(blocking=False):
                 return False
             self.token = secrets.randbelow(MOST_TOKENS)
-            os.pwrite(lock.fd, self.token.to_bytes(_TOKEN_BYTES, "little"), 0)  # as the lock: for those who live now
+            self._fs.pwrite(lock.fd, self.token.to_bytes(_TOKEN_BYTES, "little"), 0)
         except BaseException:
             lock.close()
             raise
