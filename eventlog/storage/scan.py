@@ -76,5 +76,5 @@ def bytes_behind(segment: Segment, position: int) -> int:
     """Return how many bytes from ``position`` on are not just trailing zeros."""
     data, size = segment.view
     rest = np.frombuffer(data, np.uint8, max(0, size - position), min(position, size))
-    nonzero = np.flatnonzero(rest)
+    nonzero = np.flatnonzero(rest != 0)  # of a copy: NumPy raises when a writer changes what it counts
     return int(nonzero[-1]) + 1 if len(nonzero) else 0

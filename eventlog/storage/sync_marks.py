@@ -103,7 +103,7 @@ class SyncMarks:
 
     def all(self) -> Seen:
         """Return all marks."""
-        marks = self._words[_MARKS]
+        marks = self._words[_MARKS].copy()  # NumPy raises when another process changes what it counts
         found = np.flatnonzero(marks).tolist()
         return {L.HEAD_SYNCS + place: mark for place in found if (mark := marks.item(place))}
 
