@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eventlog.format import layouts as L
-from eventlog.storage.sync_slots import SyncSlots
+from eventlog.storage.sync_slots import SHARED, SyncSlots
 
 if TYPE_CHECKING:
     from eventlog.storage.head import Head
@@ -40,6 +40,8 @@ _WORDS = 2
 _FIRST_PAUSE, _LONGEST_PAUSE = 50e-6, 2e-3  # seconds
 _NUMBERS = 2**L.SYNC_TOKEN_SHIFT - 1
 _TOKENS = 2 ** (L.SYNC_LIFE_SHIFT - L.SYNC_TOKEN_SHIFT) - 1
+_FIRST, _TOKEN_SHIFT = L.HEAD_SYNCS, L.SYNC_TOKEN_SHIFT
+_FIRST_SHARED = _FIRST + _WORDS * SHARED  # of the words that no process has for itself
 _MARKS = slice(L.HEAD_SYNCS, L.HEAD_SYNCS + _WORDS * L.HEAD_MOST_SYNCERS)
 
 Seen = dict[int, int]  # marks by the word of the head that they were seen in
@@ -68,20 +70,20 @@ class SyncMarks:
 
     def begin(self, kind: int, life: int) -> Mark:
         """Mark a sync of this process."""
-        number = self._slots.number()
-        word = L.HEAD_SYNCS + _WORDS * number + kind
-        was_left = self._words.item(word) != 0 or self._slots.is_shared(number)
-        self._slots.enter()
+        words, slots = self._words, self._slots
+        word = _FIRST + _WORDS * slots.enter() + kind
+        was_left = words.item(word) != 0 or word >= _FIRST_SHARED
         self._own.add(word)
-        self._next = self._next % _NUMBERS + 1
-        self._words[word] = _of_life(life) | self._slots.token << L.SYNC_TOKEN_SHIFT | self._next
+        self._next = number = self._next % _NUMBERS + 1
+        words[word] = _of_life(life) | slots.token << _TOKEN_SHIFT | number
         return Mark(word, was_left)
 
     def end(self, mark: Mark) -> None:
         """The outcome of this process's sync is noted."""
-        if not self._slots.is_shared(_number(mark.word)):
-            self._words[mark.word] = 0
-        self._own.discard(mark.word)
+        word = mark.word
+        if word < _FIRST_SHARED:
+            self._words[word] = 0
+        self._own.discard(word)
         self._slots.leave()
 
     def leave(self, mark: Mark, life: int) -> None:

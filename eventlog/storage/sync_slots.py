@@ -26,7 +26,7 @@ from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import SYNCS
 
-_SHARED = L.HEAD_MOST_SYNCERS - 1  # by all processes beyond the others: it never counts as free of a sync
+SHARED = L.HEAD_MOST_SYNCERS - 1  # by all processes beyond the others: it never counts as free of a sync
 _TOKEN_BYTES = 2
 MOST_TOKENS = 1 << 8 * _TOKEN_BYTES
 _every_slot: weakref.WeakSet[SyncSlots] = weakref.WeakSet()
@@ -46,26 +46,36 @@ class SyncSlots:
         self._is_closed = False
         _every_slot.add(self)
 
-    def number(self) -> int:
-        """Return this process's number, claimed at the first call; the shared one while that is not possible."""
+    def enter(self) -> int:
+        """A sync of this process begins: return its number, kept until the sync is over, even if the log is closed.
+
+        It is claimed at the first call; the shared one while that is not possible.
+        """
+        self._under_way.append(None)  # first: whoever closes the log from here on leaves the number alone
         number = self._number
-        if number is None:
+        return self._claimed_once() if number is None else number
+
+    def _claimed_once(self) -> int:
+        try:
             with self._claiming, suppress(OSError):  # no space, no permission, too many open files
                 if self._number is None:
                     self._number = self._claimed()
-            number = self._number
-        return _SHARED if number is None else number
+        except BaseException:
+            self.leave()
+            raise
+        number = self._number
+        return SHARED if number is None else number
 
     def _claimed(self) -> int:
         with suppress(FileExistsError):
             self._fs.mkdir(self._directory)
-        for number in range(_SHARED):
+        for number in range(SHARED):
             lock = self._made_lock(number)
             if self._is_claimed(lock):
                 self._lock = lock
                 return number
             lock.close()
-        return _SHARED
+        return SHARED
 
     def _is_claimed(self, lock: FileLock) -> bool:
         """Take the lock, and write a token of its own; False when another process has it."""
@@ -79,10 +89,6 @@ class SyncSlots:
             raise
         return True
 
-    def enter(self) -> None:
-        """A sync of this process begins: the number is kept until it is over, even if the log is closed meanwhile."""
-        self._under_way.append(None)
-
     def leave(self) -> None:
         """It is over."""
         self._under_way.pop()
@@ -91,15 +97,15 @@ class SyncSlots:
 
     def is_own(self, number: int) -> bool:
         """Tell whether this is the number of this process, and of no other."""
-        return number == self._number != _SHARED
+        return number == self._number != SHARED
 
     def is_shared(self, number: int) -> bool:
         """Tell whether several processes may have this number."""
-        return number == _SHARED
+        return number == SHARED
 
     def is_alive(self, number: int, token: int) -> bool:
         """Tell whether a process has this number now, with this token."""
-        if number == _SHARED:
+        if number == SHARED:
             return True
         try:
             return is_locked(self._fs, self._path(number)) and self._has_token(number, token)
