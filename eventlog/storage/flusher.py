@@ -101,7 +101,8 @@ class Flusher:
                     self._sync(life)
                     if not head.was_durable(life, end_offset):  # an end of the life before: it was read too early
                         raise ended_error(self._log)
-            self._wake_sleepers(head.durable_end)
+            if self._sleepers:
+                self._wake_sleepers(head.durable_end)
         self._log.writer.lives.flushed(life, end_offset)
 
     def _sleep(self, end_offset: int) -> None:
@@ -114,8 +115,6 @@ class Flusher:
 
     def _wake_sleepers(self, durable: int) -> None:
         """Wake whose records are on the device, but first one of the others, who flushes for all of these now."""
-        if not self._sleepers:
-            return
         served, waiting = [], []
         with contextlib.suppress(IndexError):  # once there are none, or another thread wakes the rest
             while True:

@@ -60,6 +60,7 @@ class LogRoot(NoRoot):
 
     def check(self) -> None:
         """Raise LogMovedError unless the path still leads to the log that was opened."""
+        began = _monotonic()
         try:
             found = self._fs.identity_of(self._meta)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -73,12 +74,12 @@ class LogRoot(NoRoot):
             return
         if found != self._identity:
             self._compare(found)
+        self._look_at = began + LOOK_INTERVAL
 
     def look(self) -> None:
         """Do the same, unless that was done a moment ago."""
         if _monotonic() >= self._look_at:
             self.check()
-            self._look_at = _monotonic() + LOOK_INTERVAL
 
     def _compare(self, found: tuple[int, int]) -> None:
         """Tell a file that has another number now, as after a copy-up of overlayfs, from another file."""
