@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import eventlog
 from eventlog.files.filesystem import FileSystem
 
 PATIENCE = 60.0  # seconds
+BLOCK = 4096  # bytes
 Answers = dict[str, Any]
 
 
@@ -72,6 +74,24 @@ def fill(path: str) -> None:
     with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
+
+
+def make_image(path: str) -> None:
+    """Make a file system whose files alone need room on the device that lies below.
+
+    Its journal and its tables have theirs: what is written there on a timer fails on no full device, which would end
+    the story, as ext4 refuses everything from then on.
+    """
+    options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+    with open(path, "wb") as file:
+        file.truncate(64 << 20)
+        subprocess.run(["mkfs.ext4", "-qF", f"-b{BLOCK}", "-Jsize=4", "-N400", "-E", options, path], check=True)
+        os.posix_fallocate(file.fileno(), 0, 64 << 20)
+    layout = subprocess.run(["dumpe2fs", path], check=True, capture_output=True, text=True).stdout
+    (free,) = re.findall(r"^ +Free blocks: (.+)$", layout, re.MULTILINE)  # of the only group
+    for first, last in re.findall(r"(\d+)-(\d+)", free):
+        place = ["--offset", str(int(first) * BLOCK), "--length", str((int(last) + 1 - int(first)) * BLOCK)]
+        subprocess.run(["fallocate", "--punch-hole", *place, path], check=True)
 
 
 def recovered_by_another(root: str, filler: str, answers: Answers) -> None:
@@ -126,10 +146,7 @@ def run(base: str, kind: str) -> None:
     mount, image, loop = f"{base}/mnt", f"{base}/image", ["mount", "-o", "loop"]
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "none", base], check=True)
     os.mkdir(mount)
-    with open(image, "wb") as file:
-        file.truncate(64 << 20)
-    options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
-    subprocess.run(["mkfs.ext4", "-qF", "-b4096", "-Jsize=4", "-N400", "-E", options, image], check=True)
+    make_image(image)
     subprocess.run([*loop, image, mount], check=True)
     answers: Answers = {}
     child = os.fork()  # who has nothing mapped can unmount
