@@ -156,9 +156,13 @@ class FileSystem:
         """Tell whether the open file still has a name: no other has taken it."""
         return os.fstat(fd).st_nlink > 0
 
+    def status_of(self, path: str) -> os.stat_result:
+        """Return what is known of the path; of a link itself, if it is one."""
+        return nofollow.status(path)
+
     def size_of(self, path: str) -> int:
         """Return the length of the file in bytes."""
-        return nofollow.status(path).st_size
+        return self.status_of(path).st_size
 
     def exists(self, path: str) -> bool:
         """Tell whether there is anything of this name, be it a link that leads nowhere."""

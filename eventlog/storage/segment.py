@@ -70,6 +70,14 @@ class Segment:
 
     def refresh(self) -> int:
         """Look at the file again and return its size; map it anew when it has outgrown the mapping."""
+        found, mapped, reach = self._fs.status_of(self.path), self._identity, self._reach  # these before the view
+        size, data = found.st_size, self.view[0]
+        if (found.st_dev, found.st_ino) == mapped and size <= reach and size <= len(data):
+            self.view = data, size  # as most often: to open the file, only to see this, takes several times as long
+            return size
+        return self._look_at_file()
+
+    def _look_at_file(self) -> int:
         file = self._fs.opened(self.path, os.O_RDONLY)
         with file as fd:
             found, mapped, reach = file.status, self._identity, self._reach  # these first: they are noted last

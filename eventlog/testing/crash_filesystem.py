@@ -336,10 +336,10 @@ class CrashFileSystem(FileSystem):
         self._check_alive()
         return super().is_linked(fd)
 
-    def size_of(self, path: str) -> int:
-        """Return the length of the file in bytes."""
+    def status_of(self, path: str) -> os.stat_result:
+        """Return what is known of the path."""
         self._check_alive()
-        return super().size_of(path)
+        return super().status_of(path)
 
     def kind_of(self, path: str) -> int:
         """Return what lies there."""

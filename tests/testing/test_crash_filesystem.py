@@ -249,6 +249,7 @@ def test_no_step_happens_after_a_crash(fs: CrashFileSystem, root: Path) -> None:
         lambda: fs.rename(str(root / "file"), str(root / "b")), lambda: fs.unlink(str(root / "file")),
         lambda: fs.mkdir(str(root / "c")), lambda: fs.rmdir(str(root / "c")), lambda: fs.listdir(str(root)),
         lambda: fs.exists(str(root)), lambda: fs.read_file(str(root / "file")), lambda: fs.size_of(str(root / "file")),
+        lambda: fs.status_of(str(root / "file")),
         lambda: fs.identity(fd), lambda: fs.map_shared(fd, 1),
         lambda: fs.map_readonly(fd, 1), lambda: fs.sync_directory(str(root)),
         lambda: fs.pwritev(fd, [b"x"], 0), lambda: fs.replace_file(str(root / "file"), b"x"),
@@ -266,7 +267,7 @@ def test_every_call_of_the_seam_can_crash() -> None:
     """No call of the real file system is left out: each is one that the simulation has, or is made of such."""
     made_of_others = {
         "opened", "write_all", "write_zeros", "remove_tree", "replace_file", "sync_all", "read_file", "exists",
-        "is_directory", "has_directory", "put_aside",
+        "is_directory", "has_directory", "put_aside", "size_of",
     }  # fmt: skip
     calls = {name for name in vars(FileSystem) if not name.startswith("_")}
     assert calls - made_of_others <= set(vars(CrashFileSystem))
