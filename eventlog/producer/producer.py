@@ -126,12 +126,15 @@ class Producer(KeyedSends, Transactional):
         """
         # The short ways for a topic that is known: no lock is taken, and a list is appended to in one atomic step.
         try:
-            home = self._fast[topic] if key is None else self._fast_keyed[topic]
+            if key is None:
+                home = self._fast[topic]
+            else:
+                unplaced = self._fast_keyed[topic]
         except (KeyError, TypeError):
             return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
         if partition is None and timestamp_ms is None:
-            if isinstance(home, UnplacedRecords):
-                return self._send_known(home, value, key, headers)
+            if key is not None:
+                return self._send_known(unplaced, value, key, headers)
             if headers is None and type(value) is bytes and len(value) <= SMALL and not home.before:
                 delivery = Delivery()
                 delivery.value = value
