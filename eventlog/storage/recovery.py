@@ -51,7 +51,7 @@ from eventlog.storage.scan import DamagedRange, bytes_behind, scan_segment
 from eventlog.storage.segment import Segment
 from eventlog.storage.sync_marks import SyncMarks
 from eventlog.storage.tail import Tail
-from eventlog.storage.write_again import write_through
+from eventlog.storage.write_through import write_through
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
@@ -233,11 +233,7 @@ class _Recovery:
         return self._has_unfinished
 
     def _write_through(self, segment: Segment, begin: int) -> None:
-        """After a failed sync, write what was found once more: pages that someone has mapped stay in the cache.
-
-        The kernel may call them clean although they never reached the device; written again, the next sync brings
-        them there.
-        """
+        """After a failed sync, write what was found once more."""
         with self._fs.opened(segment.path, os.O_RDWR) as fd:
             write_through(self._fs, fd, segment, begin, self._tail.position)
 

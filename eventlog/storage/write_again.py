@@ -13,52 +13,15 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from eventlog.errors import LogFullError, StorageError
-from eventlog.files.filesystem import FileSystem, is_full
-from eventlog.files.signal_handlers import pass_on_handlers
+from eventlog.errors import StorageError
 from eventlog.storage.head import EndState
 from eventlog.storage.scan import scan_segment
-from eventlog.storage.segment import Segment
 from eventlog.storage.tail import Tail
+from eventlog.storage.write_through import write_through
 
 if TYPE_CHECKING:
     from eventlog.format.record_batch import RecordBatch
     from eventlog.storage.partition_log import PartitionLog
-
-_CHUNK_BYTES = 1 << 20
-
-
-def write_through(fs: FileSystem, fd: int, segment: Segment, begin: int, end: int) -> None:
-    """Write the segment's bytes from ``begin`` up to ``end`` once more, into pages that the kernel reads anew.
-
-    Into the old ones it would not help: ext4 takes their blocks for written since it tried to, and leaves them marked
-    as unwritten. The next sync succeeds then, and after a power cut they are zeros. Pages that another process has
-    mapped, and looked at, stay.
-
-    Raises LogFullError where the device has no room for that: one that never overwrites may have none.
-    """
-    segment.forget()  # what this process has mapped would stay as well
-    start = begin
-    while start < end:
-        stop = min((start // _CHUNK_BYTES + 1) * _CHUNK_BYTES, end)
-        data = fs.pread(fd, stop - start, start)
-        fs.drop_clean_pages(fd, start, stop)
-        _overwrite(fs, fd, data, start, segment.path)
-        start = stop
-    segment.refresh()
-
-
-def _overwrite(fs: FileSystem, fd: int, data: bytes, position: int, path: str) -> None:
-    try:
-        fs.write_all(fd, [data], position)
-    except OSError as error:
-        pass_on_handlers(error)
-        if not is_full(error):
-            raise
-        raise LogFullError(
-            "no space left to write records once more that may not be on the device", path=path,
-            hint="free space and try again: until then they are as they were, and not durable",
-        ) from error  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ Answers = dict[str, Any]
 
 
 def padded(name: str) -> bytes:
-    """A record of a page of its own, and more."""
-    return name.encode().ljust(9000, b".")
+    """A record of more pages than removed files may have left, which have room on the device; it ends within one."""
+    return name.encode().ljust(201_000, b".")
 
 
 class Stopping(FileSystem):
@@ -94,6 +94,14 @@ def make_image(path: str) -> None:
         subprocess.run(["fallocate", "--punch-hole", *place, path], check=True)
 
 
+def mounted(image: str, mount: str) -> None:
+    """Mount the image. It is written a page at a time: a loop device calls it a success to write the first of many."""
+    subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+    device = os.stat(mount).st_dev
+    with open(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/queue/max_sectors_kb", "w") as file:
+        file.write(str(BLOCK >> 10))
+
+
 def recovered_by_another(root: str, filler: str, answers: Answers) -> None:
     """X waits for its sync; Y's fails, it opens the log again on a device that works, and appends."""
     fs = Stopping("never")
@@ -138,16 +146,41 @@ def opened_when_another_was_told(root: str, filler: str, answers: Answers) -> No
         answers["x"] = type(error).__name__
 
 
-KINDS = {function.__name__: function for function in (recovered_by_another, opened_when_another_was_told)}
+def recovered_while_another_reads(root: str, filler: str, answers: Answers) -> None:
+    """X has read all records, so their pages stay. Y's sync fails, and it opens the log again, and appends."""
+    reader = eventlog.open(root).topic("t").partitions[0]
+    log = eventlog.open(root)
+    y = log.topic("t").partitions[0]
+    y.append([padded("y0")], durability="disk")
+    y.append([padded("y1")])
+    values = [value for batch in reader.read(0, 1 << 24) for value in batch.values()]
+    assert len(values) == 3
+    fill(filler)
+    start(answers, y, "y2").join()
+    values += [value for batch in reader.read(0, 1 << 24) for value in batch.values()]
+    with contextlib.suppress(eventlog.StorageError):
+        log.close()
+    os.unlink(filler)
+    partition = eventlog.open(root).topic("t").partitions[0]
+    for name in ("z1", "z2", "z3"):
+        start(answers, partition, name).join()
+    values += [value for batch in reader.read(0, 1 << 24) for value in batch.values()]
+    assert len(values) == 3 + 4 + 7  # each time from the first one on
+
+
+KINDS = {
+    function.__name__: function
+    for function in (recovered_by_another, opened_when_another_was_told, recovered_while_another_reads)
+}
 
 
 def run(base: str, kind: str) -> None:
     """Play one of the stories, cut the power, and tell."""
-    mount, image, loop = f"{base}/mnt", f"{base}/image", ["mount", "-o", "loop"]
+    mount, image = f"{base}/mnt", f"{base}/image"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "none", base], check=True)
     os.mkdir(mount)
     make_image(image)
-    subprocess.run([*loop, image, mount], check=True)
+    mounted(image, mount)
     answers: Answers = {}
     child = os.fork()  # who has nothing mapped can unmount
     if not child:
@@ -161,9 +194,9 @@ def run(base: str, kind: str) -> None:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     subprocess.run(["umount", mount], check=True)
-    subprocess.run([*loop, image, mount], check=True)
+    mounted(image, mount)
     with eventlog.open(f"{mount}/log") as log:
-        batches = log.topic("t").partitions[0].read(0)
+        batches = log.topic("t").partitions[0].read(0, 1 << 24)
         held = [value.rstrip(b".").decode() for batch in batches for value in batch.values()]
     with open(f"{base}/answers") as file:
         print(json.dumps({"told": json.load(file), "held": held}))

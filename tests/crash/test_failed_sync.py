@@ -190,6 +190,33 @@ def test_failed_write(tmp_path: Path, after: int) -> None:
         assert partition.verify().ok
 
 
+def test_records_of_several_segments_are_written_again(tmp_path: Path) -> None:
+    """After a failed sync all that was written since the last one that succeeded is written again, byte for byte."""
+    filesystem = FailingFileSystem()
+    log = eventlog.open(tmp_path, filesystem=filesystem)
+    partition = log.create_topic("t", segment_bytes=10_000, flush_messages=1 << 40).partitions[0]
+    reader = eventlog.open(tmp_path).topic("t").partitions[0]
+    written = [b"%d" % number * (number * 37 % 3000) for number in range(60)]
+    for value in written:
+        partition.append([value])
+    assert _values(reader) == written
+    filesystem.fail("sync")
+    with pytest.raises(eventlog.StorageError):
+        partition.flush()
+    with pytest.raises(eventlog.StorageError):
+        log.close()
+    with eventlog.open(tmp_path) as log:
+        partition = log.topic("t").partitions[0]
+        for value in written:
+            partition.append([value], durability="disk")
+        assert _values(partition) == _values(reader) == 2 * written
+        assert partition.verify().ok
+    with eventlog.open(tmp_path) as log:
+        partition = log.topic("t").partitions[0]
+        assert _values(partition) == 2 * written
+        assert partition.verify().ok
+
+
 def test_no_space_to_write_again_what_is_in_doubt(tmp_path: Path) -> None:
     """A device without room for records that have to be written once more has not failed: the next try succeeds."""
     filesystem = FailingFileSystem()

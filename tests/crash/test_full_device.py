@@ -18,7 +18,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["recovered_by_another", "opened_when_another_was_told"])
+@pytest.mark.parametrize(
+    "kind", ["recovered_by_another", "opened_when_another_was_told", "recovered_while_another_reads"]
+)
 def test_what_was_acknowledged_is_on_the_device(kind: str) -> None:
     """Whatever a process was told while another one's sync failed, a power cut leaves what was acknowledged."""
     assert _IS_ROOT, "loop devices need root"

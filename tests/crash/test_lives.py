@@ -22,10 +22,10 @@ PATIENCE = 60.0  # seconds: more than any machine needs
 
 
 class Device(FileSystem):
-    """Knows how much of each segment is on it. A sync that fails, when asked to, drops the rest."""
+    """Knows what of each segment is on it. A sync that fails, when asked to, drops the rest."""
 
-    def __init__(self, durable: dict[int, int]) -> None:
-        self.durable = durable  # bytes, by inode; shared by all processes
+    def __init__(self, durable: dict[int, bytes]) -> None:
+        self.durable = durable  # by inode; shared by all processes
         self.fails = 0
         self.keeps = False
         self.hold: threading.Event | None = None  # a sync waits for it
@@ -35,16 +35,15 @@ class Device(FileSystem):
         if self.hold is not None:
             self.is_waiting.set()
             assert self.hold.wait(PATIENCE)
-        size = os.fstat(fd).st_size
+        found, path = os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
         if self.fails:
             self.fails -= 1
-            path = os.readlink(f"/proc/self/fd/{fd}")
-            start = self.durable.get(os.fstat(fd).st_ino, 0)
-            with open(path, "r+b") as file:
-                os.pwrite(file.fileno(), bytes(0 if self.keeps else size - start), start)
+            if not self.keeps:
+                with open(path, "r+b") as file:
+                    os.pwrite(file.fileno(), self.durable.get(found.st_ino, b"").ljust(found.st_size, b"\0"), 0)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fdatasync(fd)
-        self.durable[os.fstat(fd).st_ino] = size
+        self.durable[found.st_ino] = Path(path).read_bytes()
 
 
 class Two:
@@ -52,7 +51,7 @@ class Two:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        durable: dict[int, int] = {}
+        durable: dict[int, bytes] = {}
         self.x_device, self.y_device = Device(durable), Device(durable)
         self.x_log = eventlog.open(path, filesystem=self.x_device)
         self.x = self.x_log.create_topic("t").partitions[0]
