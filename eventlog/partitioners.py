@@ -88,9 +88,22 @@ def partitions_for_keys(keys: Sequence[bytes], partitions: int) -> NDArray[np.in
     >>> partitions_for_keys([b"foobar", b"21", b"foobar"], 12)
     array([6, 0, 6], dtype=int32)
     """
+    return partitions_for_joined(b"".join(keys), list(map(len, keys)), partitions)
+
+
+def partitions_for_joined(data: bytes, sizes: Sequence[int], partitions: int) -> NDArray[np.int32]:
+    """Do the same for the keys of these sizes, in bytes, which lie in ``data`` one after the other.
+
+    >>> partitions_for_joined(b"foobar21foobar", [6, 2, 6], 12)
+    array([6, 0, 6], dtype=int32)
+    """
     if partitions < 1:
         raise _no_partitions(partitions)
-    hashes = _hash_all(keys)
+    count = len(sizes)
+    if count >= FEW_KEYS and sizes.count(sizes[0]) == count:
+        hashes = _hash_equal(data, count, sizes[0])
+    else:
+        hashes = _hash_all(data, _as_array(sizes))
     return ((hashes & np.uint32(LOW_31_BITS)) % np.uint32(partitions)).astype(np.int32)
 
 
@@ -175,59 +188,57 @@ def _no_partitions(partitions: int) -> InvalidPartitionsError:
     return InvalidPartitionsError(f"partitions={partitions} is not possible", hint="give 1 or more")
 
 
-def _hash_all(keys: Sequence[bytes]) -> UInt32s:
-    """Hash ``keys`` in classes of similar length, so that the words looked at are at most twice the keys' own."""
-    sizes = _sizes(keys)
-    if not len(keys) or sizes.max() <= SHORT_KEY_BYTES:
-        return _hash_class(keys, sizes)
+def _as_array(sizes: Sequence[int]) -> UInt32s:
+    try:
+        return np.frombuffer(bytes(sizes), np.uint8).astype(np.uint32)  # the fastest way, up to 255
+    except ValueError:
+        return np.array(sizes, np.uint32)
+
+
+def _hash_all(data: bytes, sizes: UInt32s) -> UInt32s:
+    """Hash keys in classes of similar length, so that the words looked at are at most twice the keys' own."""
+    starts = np.zeros(len(sizes), np.intp)
+    np.cumsum(sizes[:-1], out=starts[1:])
+    if len(sizes) < FEW_KEYS:
+        return _hash_few(data, starts, sizes)
+    # A word from every place in the data: an array that overlaps itself is copied once, and read from then.
+    words = np.ndarray((len(data) + 1,), "<u4", data + _WORD, strides=(1,)).astype(np.uint32)
+    if sizes.max() <= SHORT_KEY_BYTES:
+        return _hash_similar(words, starts, sizes)
     # frexp's exponent is the bit length: class 6 holds the keys under 64 bytes, class 7 those under 128, ...
     classes = np.maximum(np.frexp(sizes.astype(np.float64))[1], SHORT_KEY_BYTES.bit_length())
-    hashes = np.empty(len(keys), np.uint32)
+    hashes = np.empty(len(sizes), np.uint32)
     for number in np.unique(classes):
         members = np.flatnonzero(classes == number)
-        hashes[members] = _hash_class([keys[i] for i in members.tolist()], sizes[members])
+        some = starts[members], sizes[members]
+        hashes[members] = _hash_few(data, *some) if len(members) < FEW_KEYS else _hash_similar(words, *some)
     return hashes
 
 
-def _sizes(keys: Sequence[bytes]) -> UInt32s:
-    try:
-        return np.frombuffer(bytes(map(len, keys)), np.uint8).astype(np.uint32)  # the fastest way, up to 255 bytes
-    except ValueError:
-        return np.fromiter(map(len, keys), np.uint32, len(keys))
-
-
-def _hash_class(keys: Sequence[bytes], sizes: UInt32s) -> UInt32s:
-    """Hash keys of similar length together: `murmur2` on uint32 arrays, which wrap around as Java does."""
-    if len(keys) < FEW_KEYS:
-        return np.fromiter((murmur2(key) & LOW_32_BITS for key in keys), np.uint32, len(keys))
-    longest = int(sizes.max())
-    if longest == sizes.min():
-        return _hash_equal(b"".join(keys), len(keys), longest)
-    return _hash_similar(b"".join([*keys, _WORD]), sizes)  # then the last word of the last key is a whole one
+def _hash_few(data: bytes, starts: NDArray[np.intp], sizes: UInt32s) -> UInt32s:
+    """Hash the keys that begin at ``starts``, one by one."""
+    places = zip(starts.tolist(), sizes.tolist(), strict=True)
+    return np.array([murmur2(data[start : start + size]) & LOW_32_BITS for start, size in places], np.uint32)
 
 
 def _hash_equal(data: bytes, count: int, size: int) -> UInt32s:
-    """Hash the keys in ``data``, all of one size."""
-    rows = np.zeros((count, 4 * ((size >> 2) + 1)), np.uint8)
-    rows[:, :size] = np.frombuffer(data, np.uint8).reshape(count, size)
-    table = np.array(rows.view("<u4").T, dtype=np.uint32, order="C")  # the words, a key a column
+    """Hash the keys in ``data``, all of one size: `murmur2` on uint32 arrays, which wrap around as Java does."""
+    whole = size >> 2  # full words of each key
+    words = np.ndarray((whole + 1, count), "<u4", data + _WORD, strides=(4, size))  # the last word of the last key too
+    table = words.astype(np.uint32, "C")
     h = np.full(count, SEED ^ size, np.uint32)
-    for word in _mixed(table[:-1]):
+    for word in _mixed(table[:whole]):
         h *= _MULTIPLIER
         h ^= word
-    return _finished(h, table[-1], np.uint32(size))
+    return _finished(h, table[whole] & _TAIL_MASKS[size & 3], np.uint32(size))
 
 
-def _hash_similar(data: bytes, sizes: UInt32s) -> UInt32s:
-    """Hash the keys in ``data``, of these sizes; four more bytes come after the last one."""
-    starts = np.zeros(len(sizes), np.intp)
-    np.cumsum(sizes[:-1], out=starts[1:])
-    whole = sizes >> 2  # full words of each key
-    most, fewest = int(whole.max()), int(whole.min())
-    # A word from every place in the data: an array that overlaps itself is copied once, and read from then.
-    words = np.ndarray((len(data) - 3,), "<u4", buffer=data, strides=(1,)).astype(np.uint32)
-    places = starts + np.arange(0, 4 * most, 4)[:, np.newaxis]
+def _hash_similar(words: UInt32s, starts: NDArray[np.intp], sizes: UInt32s) -> UInt32s:
+    """Hash keys that differ in size, in the same way; ``words`` has the word at every place in their data."""
     h = sizes ^ np.uint32(SEED)
+    whole = sizes >> 2
+    most, fewest = int(whole.max()), int(whole.min())
+    places = starts + np.arange(0, 4 * most, 4)[:, np.newaxis]
     for number, word in enumerate(_mixed(words.take(places, mode="clip"))):  # a key that has ended reads some other's
         if number < fewest:
             h *= _MULTIPLIER

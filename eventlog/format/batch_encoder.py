@@ -21,12 +21,13 @@ from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.batch_home import NOWHERE
 from eventlog.format.compression import compress
+from eventlog.format.packed_column import EvenColumn, PackedColumn, UnevenColumn
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_input import checked_bytes, checked_header_column
 from eventlog.read_limits import MAX_DECOMPRESSED_BYTES
 from eventlog.serializers import Side
 
-Column = Sequence[bytes | None]
+Column = Sequence[bytes | None] | PackedColumn
 RecordHeaders = Sequence[tuple[str, bytes | None]]
 HeaderColumn = Sequence[RecordHeaders | None]
 TimestampColumn = Sequence[int] | NDArray[np.int64]
@@ -195,6 +196,9 @@ class _Body:
 
     def add_bytes(self, column: Column, name: Side, present: int, validity: int) -> None:
         """Add a column of bytes or None: validity bitmap if any is None, n + 1 offsets, the bytes."""
+        if isinstance(column, EvenColumn | UnevenColumn):
+            self._add_packed(column, present)
+            return
         whole: Sequence[Any] = column
         try:
             data = b"".join(whole)
@@ -211,10 +215,17 @@ class _Body:
             data = b"".join(whole)
         offsets = _offsets(whole, len(data))
         if offsets is None:  # a memoryview of wider items: its length is not its size in bytes
-            return self.add_bytes([bytes(item) for item in whole], name, present, 0)
+            self.add_bytes([bytes(item) for item in whole], name, present, 0)
+            return
         self.columns |= present
         self._add(offsets.tobytes())
         self._add(data)
+
+    def _add_packed(self, column: PackedColumn, present: int) -> None:
+        _refuse_over_2_gib(column.nbytes)
+        self.columns |= present
+        self._add(column.offsets().tobytes())
+        self._add(column.data)
 
     def add_headers(self, headers: HeaderColumn) -> None:
         """Add the headers unless no record has any: n + 1 offsets into the pairs, their names, their values."""
@@ -261,8 +272,7 @@ class _Body:
 def _offsets(column: Sequence[Any], size: int) -> NDArray[np.int32] | None:
     """Return the n + 1 offsets of the items, or None when their lengths do not add up to ``size`` bytes."""
     count = len(column)
-    if size > L.MAX_BATCH_BYTES:
-        raise InvalidRecordError("a batch over 2 GiB", hint="give fewer records at once")
+    _refuse_over_2_gib(size)
     if size > _SHORT * count:
         return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
     try:
@@ -273,6 +283,11 @@ def _offsets(column: Sequence[Any], size: int) -> NDArray[np.int32] | None:
     if lengths.count(lengths[0]) == count and size == count * lengths[0] > 0:
         return np.arange(0, size + 1, lengths[0], dtype=L.OFFSETS)
     return _checked_sum(np.frombuffer(lengths, dtype=np.uint8), size)
+
+
+def _refuse_over_2_gib(size: int) -> None:
+    if size > L.MAX_BATCH_BYTES:
+        raise InvalidRecordError("a batch over 2 GiB", hint="give fewer records at once")
 
 
 def _checked_sum(lengths: NDArray[Any], size: int) -> NDArray[np.int32] | None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
 from eventlog.errors import RecordTooLargeError
 from eventlog.format.batch_encoder import Column, EncodedBatch, HeaderColumn, TimestampColumn, encode
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
-from eventlog.format.record_input import checked_column, checked_times
 from eventlog.read_limits import MAX_EMPTY_RECORDS
 
 
@@ -26,19 +22,15 @@ def encode_batches(
 ) -> list[EncodedBatch]:
     """Encode n records, at least one, into batches of at most ``max_bytes`` each; ``stamp`` is that of the first.
 
-    Raises InvalidRecordError when the columns differ in length, SerializationError for a key or value that is not
-    bytes, and RecordTooLargeError when a single record needs more than ``max_bytes``.
+    The columns are as `record_input` leaves them. Raises RecordTooLargeError when a single record needs more than
+    ``max_bytes``.
     """
-    count = len(values)
-    stamps = checked_times(timestamps_ms, count)
-    keys = checked_column(keys, "keys", count)
-    headers = checked_column(headers, "headers", count)
-    return _encode(values, stamps, keys, headers, codec, max_bytes, 0, stamp)
+    return _encode(values, timestamps_ms, keys, headers, codec, max_bytes, 0, stamp)
 
 
 def _encode(
     values: Column,
-    stamps: NDArray[np.int64] | int,
+    stamps: TimestampColumn | int,
     keys: Column | None,
     headers: HeaderColumn | None,
     codec: int,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any
-
-import numpy as np
 
 from eventlog.errors import RecordTooLargeError
 from eventlog.format.batch_encoder import RecordHeaders
@@ -17,15 +14,6 @@ from eventlog.serializers import Serializer, Side
 from eventlog.topics.topic import Topic
 
 _OVERHEAD = 160  # bytes, rounded up: what a batch of one record needs beside key, value and headers
-
-
-def chosen(column: Any, places: Sequence[int], count: int) -> Any:
-    """Return the items at ``places``; the column itself when that is all of it, or one value for all."""
-    if column is None or isinstance(column, int) or len(places) == count:
-        return column
-    if isinstance(column, np.ndarray):
-        return column[list(places)]
-    return list(itemgetter(*places)(column)) if len(places) > 1 else [column[places[0]]]
 
 
 def serialized(column: Sequence[Any], serialize: Serializer | None, side: Side) -> Sequence[bytes | None]:

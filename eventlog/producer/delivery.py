@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eventlog.errors import EventLogError, InvalidConfigError
 from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import pass_on_handlers
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eventlog")
 Callback = Callable[[RecordMetadata | None, BaseException | None], None]
+Places = Sequence[int] | NDArray[np.intp]  # of records, in the list that they were sent as
 
 
 class Outcome(NamedTuple):
@@ -181,7 +185,7 @@ class ManyDelivery(Delivery):
         found: dict[int, RecordMetadata | BaseException] = {}
         for part in self._parts:
             outcome = part.outcome
-            for place, index in enumerate(part.indices):
+            for place, index in enumerate(np.array(part.indices).tolist()):
                 found[index] = outcome.error or RecordMetadata(
                     outcome.topic, outcome.partition, outcome.base_offset + place, part.timestamp(place),
                     outcome.durable,
@@ -193,7 +197,7 @@ class Part(NamedTuple):
     """The records of a `send_many` that went to one partition: their places in the list, and their timestamps."""
 
     outcome: Outcome
-    indices: Sequence[int]
+    indices: Places
     timestamps_ms: Sequence[int] | int
 
     def timestamp(self, place: int) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from eventlog.partitioners import (
     RoundRobinPartitioner,
     StickyPartitioner,
     partition_for_key,
-    partitions_for_keys,
+    partitions_for_joined,
 )
+from eventlog.producer.list_columns import ListColumns, Split
 from eventlog.quantities import shown, whole
 from eventlog.topics.topic import Topic
 
-_MOST_UINT16 = 2**16 - 1
+_MOST_UINT8, _MOST_UINT16 = 2**8 - 1, 2**16 - 1
 
 Partitioner = Callable[[str, bytes | None, bytes | None, int], int]
 
@@ -62,47 +62,36 @@ class Placement:
         if isinstance(partitioner, StickyPartitioner):
             partitioner.sent(size)
 
-    def split(
-        self,
-        topic: Topic,
-        values: Sequence[bytes | None],
-        keys: Sequence[bytes | None] | None,
-        explicit: int | None,
-    ) -> dict[int, Sequence[int]]:
-        """Return, for each partition that gets any of the records, their places in the list, in order."""
-        count, n = len(topic.partitions), len(values)
+    def split(self, topic: Topic, columns: ListColumns, explicit: int | None) -> Split:
+        """Return which records go to which partition, each one's in the order of the list."""
+        count, n = len(topic.partitions), len(columns)
         if explicit is not None:
-            return {_checked(explicit, topic.name, count): range(n)}
-        if self._custom is None and (count == 1 or (keys is None and self.is_sticky)):
-            return {self.keyless(topic.name, count): range(n)}
-        return places_by_number(self._numbers(topic, values, keys, count))
+            return Split(None, [(_checked(explicit, topic.name, count), 0, n)])
+        if self._custom is None and (count == 1 or (columns.keys is None and self.is_sticky)):
+            return Split(None, [(self.keyless(topic.name, count), 0, n)])
+        return split_by_number(self._numbers(topic, columns, count))
 
-    def _numbers(self, topic: Topic, values: Sequence[Any], keys: Sequence[Any] | None, count: int) -> NDArray[Any]:
-        if keys is not None and self._custom is None:
-            with contextlib.suppress(TypeError):  # some have no key
-                return partitions_for_keys(keys, count)
-        columns = keys if keys is not None else [None] * len(values)
-        if self._custom is not None:
-            numbers = [self.choose(topic, key, value) for key, value in zip(columns, values, strict=True)]
-            return np.array(numbers, dtype=np.int32)
-        present = [key for key in columns if key is not None]
-        hashed = iter(partitions_for_keys(present, count).tolist() if present else ())
-        numbers = [self.keyless(topic.name, count) if key is None else next(hashed) for key in columns]
+    def _numbers(self, topic: Topic, columns: ListColumns, count: int) -> NDArray[Any]:
+        joined = columns.joined_keys() if self._custom is None else None
+        if joined is not None:
+            return partitions_for_joined(joined.data, joined.sizes, count)
+        values = columns.values
+        keys = [None] * len(values) if columns.keys is None else columns.keys
+        numbers = [self.choose(topic, key, value) for key, value in zip(keys, values, strict=True)]
         return np.array(numbers, dtype=np.int32)
 
 
-def places_by_number(numbers: NDArray[Any]) -> dict[int, Sequence[int]]:
-    """Return, for each partition in ``numbers``, where it stands there, in order."""
-    narrow = numbers.astype(np.uint16) if numbers.max() <= _MOST_UINT16 else numbers  # is sorted by its digits
-    order = np.argsort(narrow, kind="stable").tolist()
-    counts = np.bincount(numbers).tolist()
-    places: dict[int, Sequence[int]] = {}
-    start = 0
-    for number, count in enumerate(counts):
+def split_by_number(numbers: NDArray[Any]) -> Split:
+    """Return the places of each partition in ``numbers``, in order."""
+    most = numbers.max()
+    narrow = numbers.astype(np.uint8 if most <= _MOST_UINT8 else np.uint16) if most <= _MOST_UINT16 else numbers
+    order = narrow.argsort(kind="stable")  # what is narrow is sorted by its digits
+    parts, low = [], 0
+    for number, count in enumerate(np.bincount(numbers).tolist()):
         if count:
-            places[number] = order[start : start + count]
-            start += count
-    return places
+            parts.append((number, low, low + count))
+            low += count
+    return Split(None if len(parts) == 1 else order, parts)
 
 
 def _checked(number: object, topic: str, count: int) -> int:

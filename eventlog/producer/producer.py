@@ -38,7 +38,8 @@ from eventlog.producer.buffer_pool import SMALL, BufferPool, may_wait_uncounted
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, unacknowledged
 from eventlog.producer.keyed_sends import LAST_SECOND, KeyedSends
 from eventlog.producer.linger_thread import LingerThread
-from eventlog.producer.list_sender import Columns, ListSender
+from eventlog.producer.list_columns import ListColumns
+from eventlog.producer.list_sender import ListSender
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.record_columns import record_bytes
@@ -308,7 +309,7 @@ class Producer(KeyedSends, Transactional):
         values = serialized(values, self._serialize_value, "value")
         if keys is not None:
             keys = serialized(keys, self._serialize_key, "key")
-        return self._lists.send(found, Columns(values, keys, stamps, headers), partition, now_ms)
+        return self._lists.send(found, ListColumns(values, keys, stamps, headers), partition, now_ms)
 
     def fail_transaction(self, error: EventLogError) -> None:
         """A record has failed: the open transaction, if there is one, can only be aborted, as in Kafka."""

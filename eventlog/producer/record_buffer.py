@@ -146,9 +146,12 @@ class RecordBuffer(InFlight):
         """Return the stamp that batches will probably get which are written behind what waits."""
         return NO_STAMP if self._stamp is None else self._stamp.after(len(self.records))
 
-    def write_behind(self, batches: list[EncodedBatch]) -> Outcome:
-        """Write what waits, then these batches, so that order is kept; returns when their outcome is known."""
-        attempt = Attempt([], batches, None, self._policy.now())
+    def write_behind(self, batches: list[EncodedBatch], stamp: ProducerStamp) -> Outcome:
+        """Write what waits, then these batches, so that order is kept; returns when their outcome is known.
+
+        ``stamp`` is the one that they have, by `guess_stamp`.
+        """
+        attempt = Attempt([], batches, stamp, self._policy.now())
         try:
             return self._write_until_known(attempt)
         except BaseException as interrupt:
@@ -215,12 +218,13 @@ class RecordBuffer(InFlight):
 
     def _begin(self, attempt: Attempt) -> None:
         """Write a list that was encoded before it was known what would come before it."""
-        if self._stamp is not None:
+        if self._stamp is not None and self._stamp != attempt.stamp:
             stamp, stamped = self._stamp, []
             for batch in attempt.batches:
                 stamped.append(batch.stamped(stamp))
                 stamp = stamp.after(batch.records)
-            attempt.batches, attempt.stamp = stamped, self._stamp
+            attempt.batches = stamped
+        attempt.stamp = self._stamp
         self._try(attempt)
 
     # --- what a delivery asks of its home ---

@@ -18,7 +18,16 @@ from eventlog.errors import (
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import ProducerStamp
-from eventlog.producer.delivery import Callback, Delivery, FullDelivery, ManyDelivery, Outcome, Part, run_callback
+from eventlog.producer.delivery import (
+    Callback,
+    Delivery,
+    FullDelivery,
+    ManyDelivery,
+    Outcome,
+    Part,
+    Places,
+    run_callback,
+)
 from eventlog.producer.record_columns import encode_or_refuse, record_bytes
 from eventlog.storage.prepared_append import PreparedAppend
 from eventlog.topics.partition import Partition
@@ -134,7 +143,7 @@ class Transaction:
         self._size = 0
         self.failure: EventLogError | None = None  # of a record: the transaction can only be aborted
         self._parts: dict[tuple[str, int], PendingPart] = {}
-        self._many: list[tuple[ManyDelivery, list[tuple[PendingPart, int, Sequence[int], Any]]]] = []
+        self._many: list[tuple[ManyDelivery, list[tuple[PendingPart, int, Places, Any]]]] = []
         self._callbacks: list[tuple[Delivery, Callback]] = []
 
     @property
@@ -162,7 +171,7 @@ class Transaction:
         part.add(delivery)
 
     def add_many(
-        self, encoded: list[tuple[PendingPart, list[EncodedBatch], Sequence[int], Any]], size: int, last_index: int
+        self, encoded: list[tuple[PendingPart, list[EncodedBatch], Places, Any]], size: int, last_index: int
     ) -> ManyDelivery:
         """Add the records of one `send_many`: for each part its batches, the places in the list, the timestamps."""
         self._reserve(size, encoded[0][0].partition)

@@ -12,8 +12,7 @@ point was behind it: then the transaction is committed, and over. Once a record 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from eventlog.config import ProducerConfig
 from eventlog.coordination.offset_partition import OffsetPartition
@@ -36,8 +35,8 @@ from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import encode
 from eventlog.format.producer_stamp import ProducerStamp, sequence_after
 from eventlog.model import GroupMetadata
-from eventlog.producer.arguments import chosen
 from eventlog.producer.delivery import FullDelivery, ManyDelivery
+from eventlog.producer.list_columns import ListColumns, Split
 from eventlog.producer.transaction import Transaction
 from eventlog.producer.transaction_state import HINTS, UNENDED, State
 from eventlog.storage.prepared_append import PreparedAppend
@@ -114,31 +113,19 @@ class TransactionManager:
             transaction.run_callbacks()  # it may be over, as this call has found out
             raise
 
-    def send_many(
-        self,
-        topic: Topic,
-        split: Mapping[int, Sequence[int]],
-        values: Sequence[Any],
-        keys: Any,
-        stamps: Any,
-        headers: Any,
-    ) -> tuple[ManyDelivery, int]:
-        """Add many, and return their delivery and size; ``split`` has their places in the list by partition."""
+    def send_many(self, topic: Topic, split: Split, columns: ListColumns) -> tuple[ManyDelivery, int]:
+        """Add many, which are in the order of the split, and return their delivery and size."""
         with self._telling(), self._lock:
             self._refuse_unless_open()
-            count, encoded = len(values), []
-            for number, places in split.items():
+            encoded = []
+            for number, low, high in split.parts:
                 partition = topic.partitions[number]
-                part = self._transaction.part(partition)
+                part, some = self._transaction.part(partition), columns.part(low, high)
                 self._transaction.seal(part)
-                times = chosen(stamps, places, count)
-                batches = partition.encode(
-                    chosen(values, places, count), chosen(keys, places, count), times, chosen(headers, places, count),
-                    self._codec, part.next_stamp,
-                )  # fmt: skip
-                encoded.append((part, batches, places, times))
+                batches = some.encode(partition, self._codec, part.next_stamp)
+                encoded.append((part, batches, split.places(low, high), some.timestamps_ms))
             size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
-            return self._transaction.add_many(encoded, size, count - 1), size
+            return self._transaction.add_many(encoded, size, len(columns) - 1), size
 
     def fail(self, error: EventLogError) -> None:
         """A record of the open transaction has failed."""

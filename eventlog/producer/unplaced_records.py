@@ -19,12 +19,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
-from operator import attrgetter, call, delitem, itemgetter
+from operator import attrgetter, call, delitem
+
+import numpy as np
 
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.partitioners import FEW_KEYS, partition_for_key, partitions_for_keys
 from eventlog.producer.delivery import Callback, Delivery, KeyedDelivery, Outcome
-from eventlog.producer.placement import places_by_number
+from eventlog.producer.placement import split_by_number
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.topics.topic import Topic
 
@@ -104,11 +106,10 @@ class UnplacedRecords:
             for record in records:
                 few.setdefault(partition_for_key(_key(record), count), []).append(record)
             return [(self._buffer(self.topic, number), part) for number, part in few.items()]
-        places = places_by_number(partitions_for_keys(list(map(_key, records)), count))
-        return [
-            (self._buffer(self.topic, number), itemgetter(*where)(records) if len(where) > 1 else [records[where[0]]])
-            for number, where in places.items()
-        ]
+        order, parts = split_by_number(partitions_for_keys(list(map(_key, records)), count))
+        if order is not None:
+            records = np.fromiter(records, object, len(records)).take(order).tolist()
+        return [(self._buffer(self.topic, number), records[low:high]) for number, low, high in parts]
 
     # --- what a delivery asks of its home ---
 

@@ -56,14 +56,19 @@ class ActiveSegment:
 
     def append_due(self, state: EndState, offset_entries: bytes, time_entries: bytes) -> None:
         """Write the index entries that end at the counts of ``state``."""
-        if any(file.is_lost() for file in self._files[1:]):  # two looks for many records
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
         if offset_entries:
-            end = state.index_entries * OFFSET_INDEX_ENTRY.itemsize
-            self._fs.write_all(self.index_fd, [offset_entries], end - len(offset_entries))
+            self._write(self._files[1], offset_entries, state.index_entries * OFFSET_INDEX_ENTRY.itemsize)
         if time_entries:
-            end = state.time_entries * TIME_INDEX_ENTRY.itemsize
-            self._fs.write_all(self.time_fd, [time_entries], end - len(time_entries))
+            self._write(self._files[2], time_entries, state.time_entries * TIME_INDEX_ENTRY.itemsize)
+
+    def _write(self, index: OpenFile, entries: bytes, end: int) -> None:
+        """Write entries that end there. The index is looked at each time: one look for many records."""
+        if index.is_lost():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
+        position = end - len(entries)
+        written = self._fs.pwritev(index.fd, [entries], position)
+        if written != len(entries):  # a full disk shows itself now
+            self._fs.write_all(index.fd, [entries[written:]], position + written)
 
     def seal_indexes(self, state: EndState, end_offset: int) -> None:
         """End the indexes with their seals, now that the segment ends before ``end_offset`` for good.

@@ -252,11 +252,6 @@ def test_a_call_is_split_into_batches_that_fit(rows: Rows, codec: int, limit: in
         pytest.param(lambda: encode([b""], [0], headers=[[("a", "b")]]), InvalidRecordError, id="header value is str"),
         pytest.param(lambda: encode([b""], [0], headers=[[(b"a", b"b")]]), InvalidRecordError, id="header name"),
         pytest.param(lambda: encode([b""], [0], headers=[["ab"]]), InvalidRecordError, id="header is no pair"),
-        pytest.param(lambda: encode_batches([b"", b""], 0, [b""], max_bytes=999), InvalidRecordError, id="few keys"),
-        pytest.param(lambda: encode_batches([b""], [0, 1], max_bytes=999), InvalidRecordError, id="timestamps"),
-        pytest.param(lambda: encode_batches([b""], -1, max_bytes=999), InvalidRecordError, id="negative timestamp"),
-        pytest.param(lambda: encode_batches([b""], [0.5], max_bytes=999), InvalidRecordError, id="float timestamp"),
-        pytest.param(lambda: encode_batches([b""], [2**63], max_bytes=999), InvalidRecordError, id="huge timestamp"),
         pytest.param(lambda: encode_batches([bytes(999)], 0, max_bytes=999), RecordTooLargeError, id="too large"),
     ],
 )  # fmt: skip
