@@ -130,7 +130,7 @@ class StickyPartitioner:
         self._batch_size = max(1, batch_size)  # 0 turns batching off: every send moves on
         self._source = random.Random() if source is None else source
         self._current: int | None = None
-        self._bytes_left = self._batch_size
+        self.bytes_left = self._batch_size  # for the current partition: 0 or less when another one is to come
 
     def partition(self, partitions: int) -> int:
         """Return the partition to send to now, 0 to ``partitions - 1``.
@@ -139,15 +139,15 @@ class StickyPartitioner:
         Raises `InvalidPartitionsError` when it is less than 1.
         """
         current = self._current
-        if current is not None and self._bytes_left > 0 and current < partitions:
+        if current is not None and self.bytes_left > 0 and current < partitions:
             return current
         chosen = self._other(current, partitions)
-        self._current, self._bytes_left = chosen, self._batch_size
+        self._current, self.bytes_left = chosen, self._batch_size
         return chosen
 
     def sent(self, nbytes: int) -> None:
         """Report that ``nbytes`` bytes went to the partition that `partition` returned last."""
-        self._bytes_left -= nbytes
+        self.bytes_left -= nbytes
 
     def _other(self, current: int | None, partitions: int) -> int:
         if partitions < 1:

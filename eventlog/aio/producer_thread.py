@@ -17,10 +17,9 @@ from eventlog.errors import BufferExhaustedError, ClosedError, DeliveryTimeoutEr
 from eventlog.files.signal_handlers import suppress
 from eventlog.model import RecordMetadata
 from eventlog.producer.delivery import Delivery
+from eventlog.producer.pending_home import PendingHome
 from eventlog.producer.producer import Producer
 from eventlog.producer.record_buffer import RecordBuffer
-from eventlog.producer.transaction import PendingPart
-from eventlog.producer.unplaced_records import UnplacedRecords
 
 logger = logging.getLogger("eventlog")
 _TAKEN = object()  # in the place of a result: the record waits for its transaction
@@ -189,8 +188,7 @@ class ProducerThread:
     def _write(self, delivery: Delivery) -> None:
         """Write one record now; if that fails, the producer's background thread does."""
         try:
-            if isinstance(delivery.home, UnplacedRecords):
-                delivery.home.place()
+            self.producer.place(delivery)
             if isinstance(delivery.home, RecordBuffer):  # what has to be tried again keeps nobody else waiting
                 delivery.home.drain(wanted=delivery, patient=False)
         except BaseException:  # also what ends other threads: somebody waits for each of the calls to come
@@ -202,6 +200,8 @@ class ProducerThread:
             return
         try:
             made = item.call()
+            if item.size and item.is_urgent and isinstance(made.home, PendingHome):
+                self.producer.place(made)  # who awaits it is told the partition
         except BaseException as error:
             if item.size and not item.is_urgent and isinstance(error, EventLogError):
                 self.producer.fail_transaction(error)  # nobody may ever look at the future
@@ -210,7 +210,7 @@ class ProducerThread:
         if not item.size:
             self._tell(item, made, None)
             return
-        if isinstance(made.home, PendingPart):
+        if isinstance(made.home, PendingHome):
             self._tell(item, _taken(made.home, made) if item.is_urgent else _TAKEN, None)
             if item.is_urgent:
                 return
@@ -311,9 +311,9 @@ class ProducerThread:
             raise failure
 
 
-def _taken(part: PendingPart, delivery: Delivery) -> RecordMetadata:
+def _taken(home: PendingHome, delivery: Delivery) -> RecordMetadata:
     """Return what is known of a record before its transaction is committed: not its offset."""
-    return RecordMetadata(part.partition.topic, part.partition.number, -1, delivery.sent_ms(), False)
+    return RecordMetadata(home.topic_name, -1 if home.number is None else home.number, -1, delivery.sent_ms(), False)
 
 
 def _for_future(error: BaseException) -> BaseException:

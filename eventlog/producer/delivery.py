@@ -18,6 +18,7 @@ from eventlog.model import RecordMetadata
 from eventlog.quantities import checked_timeout, shown
 
 if TYPE_CHECKING:
+    from eventlog.producer.collected_records import CollectedRecords
     from eventlog.producer.record_buffer import RecordBuffer
     from eventlog.producer.transaction import PendingPart
     from eventlog.producer.unplaced_records import UnplacedRecords
@@ -53,8 +54,13 @@ class Delivery:
 
     value: bytes | None
     stamp: float  # seconds since the epoch: when it was sent
-    home: RecordBuffer | UnplacedRecords | PendingPart | Outcome
+    home: RecordBuffer | UnplacedRecords | CollectedRecords | PendingPart | Outcome
     index: int
+
+    # What the records of this class do not have, and those below do:
+    key: bytes | None = None
+    headers: RecordHeaders | None = None
+    timestamp_ms: int = -1  # the record's own; less than 0 for the time when it was sent
 
     def done(self) -> bool:
         """Tell whether the outcome is known."""

@@ -6,12 +6,16 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import unless_reentrant
 from eventlog.format.record_input import LATEST_MS, checked_headers, clock_ms
+from eventlog.model import Headers
 from eventlog.producer.arguments import header_bytes
 from eventlog.producer.buffer_pool import BufferPool
+from eventlog.producer.collected_records import CollectedRecords
 from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
 from eventlog.producer.linger_thread import LingerThread
+from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.topics.registry import TopicRegistry
@@ -20,15 +24,32 @@ from eventlog.topics.topic import Topic
 LAST_SECOND = float(LATEST_MS // 1000)  # that a record can be stamped with; to compare two floats is fastest
 
 
+def new_delivery(value: bytes | None, key: bytes | None, headers: Headers | None, stamp: float) -> Delivery:
+    """Return the delivery of a record that was checked. Raises InvalidRecordError for an impossible time."""
+    delivery: Delivery
+    if headers:
+        delivery = FullDelivery()
+        delivery.key, delivery.headers, delivery.timestamp_ms = key, headers, clock_ms(stamp)
+    elif key is not None:
+        delivery = KeyedDelivery()
+        delivery.key = key
+    else:
+        delivery = Delivery()
+    delivery.value, delivery.stamp = value, stamp
+    clock_ms(stamp)
+    return delivery
+
+
 class KeyedSends:
     """The part of a producer that is about keys."""
 
     __slots__ = ()
 
     _closed: bool
-    _fast_keyed: dict[str, UnplacedRecords]  # where records with a key go without further thought
+    _fast_keyed: dict[str, UnplacedRecords | CollectedRecords]  # where records with a key go without further thought
     _linger: LingerThread | None
     _now: Callable[[], float]
+    _placement: Placement
     _pool: BufferPool
     _registry: TopicRegistry
 
@@ -51,18 +72,15 @@ class KeyedSends:
             self._filled_unplaced(unplaced)
         return delivery
 
+    @calls_out
     def _send_checked(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
         """Do the same with what has to be serialized, or checked, first."""
         key, value, headers = self._key(key), self._value(value), checked_headers(headers)
         size = len(key or b"") + len(value or b"") + header_bytes(headers)
         if key is None or size > unplaced.most:
             return self._send_full(self._registry.to_write(unplaced.topic.name), value, key, headers, None, None)
-        delivery = KeyedDelivery() if headers is None else FullDelivery()
-        delivery.stamp = stamp = self._now()
-        now_ms = clock_ms(stamp)
-        if isinstance(delivery, FullDelivery):
-            delivery.headers, delivery.timestamp_ms = headers, now_ms
-        delivery.key, delivery.value, delivery.home = key, value, unplaced
+        delivery = new_delivery(value, key, headers, self._now())
+        delivery.home = unplaced
         unplaced.records.append(delivery)
         if len(unplaced.records) >= unplaced.limit:
             self._filled_unplaced(unplaced)

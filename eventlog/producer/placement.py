@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import bisect
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,20 @@ class Placement:
             fresh = StickyPartitioner(self._batch_size) if self.is_sticky else RoundRobinPartitioner()
             partitioner = self._keyless.setdefault(topic, fresh)
         return partitioner.partition(count)
+
+    def keyless_all(self, topic: str, count: int, sizes: Sequence[int]) -> list[int]:
+        """Return the partition of each of these records, of so many bytes, as if they were sent one by one."""
+        numbers: list[int] = []
+        ends = list(itertools.accumulate(sizes, initial=0))
+        while len(numbers) < len(sizes):
+            number, partitioner, first = self.keyless(topic, count), self._keyless.get(topic), len(numbers)
+            if isinstance(partitioner, StickyPartitioner):
+                last = min(bisect.bisect_left(ends, ends[first] + partitioner.bytes_left, first + 1), len(sizes))
+                partitioner.sent(ends[last] - ends[first])
+            else:  # each one goes to the next partition, or there is but one
+                last = len(sizes) if partitioner is None else first + 1
+            numbers += [number] * (last - first)
+        return numbers
 
     def sent(self, topic: str, size: int) -> None:
         """Note that ``size`` bytes went to the topic's sticky partition."""

@@ -35,8 +35,9 @@ from eventlog.format.record_input import (
 )
 from eventlog.producer.arguments import check_size, header_bytes, serialized
 from eventlog.producer.buffer_pool import SMALL, BufferPool, may_wait_uncounted
+from eventlog.producer.collected_records import CollectedRecords
 from eventlog.producer.delivery import Delivery, FullDelivery, ManyDelivery, unacknowledged
-from eventlog.producer.keyed_sends import LAST_SECOND, KeyedSends
+from eventlog.producer.keyed_sends import LAST_SECOND
 from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.list_columns import ListColumns
 from eventlog.producer.list_sender import ListSender
@@ -44,6 +45,7 @@ from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.record_columns import record_bytes
 from eventlog.producer.transaction_manager import TransactionManager
+from eventlog.producer.transaction_sends import TransactionSends
 from eventlog.producer.transactional import Transactional
 from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.quantities import checked_timeout
@@ -55,7 +57,7 @@ from eventlog.topics.topic import Topic
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
-class Producer(KeyedSends, Transactional):
+class Producer(TransactionSends, Transactional):
     """Sends records to topics. Thread-safe; order is kept within a partition.
 
     Made by `EventLog.producer`. A context manager; closing it writes everything that waits, and so does the end of
@@ -92,8 +94,8 @@ class Producer(KeyedSends, Transactional):
         self._serialize_key = serializer(config.key_serializer, "key")
         self._serialize_value = serializer(config.value_serializer, "value")
         self._pool = BufferPool(config, self._codec, self._now, self._drained)
-        self._fast: dict[str, RecordBuffer] = {}  # where a plain value goes without further thought
-        self._fast_keyed: dict[str, UnplacedRecords] = {}  # and one with a key
+        self._fast: dict[str, RecordBuffer | CollectedRecords] = {}  # where a plain value goes without further thought
+        self._fast_keyed: dict[str, UnplacedRecords | CollectedRecords] = {}  # and one with a key
         may_wait = may_wait_uncounted(config)
         self._fast_allowed = may_wait and self._placement.is_sticky and self._serialize_value is None
         self._places_later = may_wait and self._placement.hashes_keys
@@ -101,8 +103,9 @@ class Producer(KeyedSends, Transactional):
         self._linger: LingerThread | None = None
         self._closed = False
         self._later = ClosesLater()
-        is_transactional = config.transactional_id is not None
-        self._transactions = TransactionManager(coordinator, config, self._codec) if is_transactional else None
+        self._transactions = None
+        if config.transactional_id is not None:
+            self._transactions = TransactionManager(coordinator, config, self._codec, self._placement)
         self._lists = ListSender(self._placement, self._pool, self._transactions, self._codec)
         _every_producer.add(self)
 
@@ -130,12 +133,16 @@ class Producer(KeyedSends, Transactional):
             if key is None:
                 home = self._fast[topic]
             else:
-                unplaced = self._fast_keyed[topic]
+                keyed = self._fast_keyed[topic]
         except (KeyError, TypeError):
             return self._send_slowly(topic, value, key, headers, partition, timestamp_ms)
         if partition is None and timestamp_ms is None:
             if key is not None:
-                return self._send_known(unplaced, value, key, headers)
+                if type(keyed) is UnplacedRecords:
+                    return self._send_known(keyed, value, key, headers)
+                return self._send_in_transaction(keyed, value, key, headers)
+            if type(home) is CollectedRecords:
+                return self._send_in_transaction(home, value, None, headers)
             if headers is None and type(value) is bytes and len(value) <= SMALL and not home.before:
                 delivery = Delivery()
                 delivery.value = value
@@ -197,7 +204,7 @@ class Producer(KeyedSends, Transactional):
             unplaced.place()
         number = self._placement.choose(topic, key, value, partition)
         if self._transactions is not None:
-            self._transactions.send(topic.partitions[number], delivery)
+            self._send_with_lock(self._transactions, topic, number, delivery)
             if key is None:
                 self._placement.sent(topic.name, size)
             return delivery
@@ -310,11 +317,6 @@ class Producer(KeyedSends, Transactional):
         if keys is not None:
             keys = serialized(keys, self._serialize_key, "key")
         return self._lists.send(found, ListColumns(values, keys, stamps, headers), partition, now_ms)
-
-    def fail_transaction(self, error: EventLogError) -> None:
-        """A record has failed: the open transaction, if there is one, can only be aborted, as in Kafka."""
-        if self._transactions is not None:
-            self._transactions.fail(error)
 
     # --- writing what waits ---
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
-from eventlog.producer.delivery import Delivery, FullDelivery, KeyedDelivery
+from eventlog.producer.delivery import Delivery, FullDelivery
 from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
 
-_PLAIN, _KEYED, _FULL = {Delivery}, {KeyedDelivery}, {FullDelivery}  # there is nothing else among the records
+_PLAIN = {Delivery}
 _key, _headers, _stamp, _timestamp = map(attrgetter, ("key", "headers", "stamp", "timestamp_ms"))
 
 
@@ -27,36 +27,24 @@ def encode_records(
         one = _encode_one(partition, records[0], codec, stamp)
         if one is not None:
             return [one]
-    values = [record.value for record in records]
-    kinds = _kinds(records)
-    if kinds == _PLAIN:
-        return partition.encode(values, None, _sent_ms(records), None, codec, stamp)
-    if kinds == _KEYED:
-        return partition.encode(values, _keys(records), _sent_ms(records), None, codec, stamp)
-    if kinds == _FULL:
-        stamps = np.fromiter(map(_timestamp, records), np.int64, len(records))
-        headers = list(map(_headers, records))
-        return partition.encode(values, _keys(records), stamps, headers if any(headers) else None, codec, stamp)
-    keys = [record.key if isinstance(record, KeyedDelivery) else None for record in records]
-    headers = [record.headers if isinstance(record, FullDelivery) else None for record in records]
-    return partition.encode(values, keys, [record.sent_ms() for record in records], headers, codec, stamp)
+    values, kinds = [record.value for record in records], _kinds(records)
+    keys = None if kinds == _PLAIN else list(map(_key, records))
+    if FullDelivery not in kinds:
+        return partition.encode(values, keys, _sent_ms(records), None, codec, stamp)
+    headers = list(map(_headers, records))
+    return partition.encode(values, keys, _own_ms(records), headers if any(headers) else None, codec, stamp)
 
 
 def _encode_one(partition: Partition, record: Delivery, codec: int, stamp: ProducerStamp) -> EncodedBatch | None:
-    if isinstance(record, FullDelivery) and record.headers:
+    if record.headers:
         return None
-    key = record.key if isinstance(record, KeyedDelivery) else None
-    return partition.encode_one(record.value, key, record.sent_ms(), codec, stamp)
+    return partition.encode_one(record.value, record.key, record.sent_ms(), codec, stamp)
 
 
 def _kinds(records: Sequence[Delivery]) -> set[type[Delivery]]:
     """Return which types there are: most often one, and to count that one is faster than to collect them."""
     types = list(map(type, records))
     return {types[0]} if types.count(types[0]) == len(types) else set(types)
-
-
-def _keys(records: Sequence[Delivery]) -> list[bytes | None]:
-    return list(map(_key, records))
 
 
 def encode_or_refuse(
@@ -76,14 +64,21 @@ def _sent_ms(records: list[Delivery]) -> int | NDArray[np.int64]:
     first, last = int(records[0].stamp * 1000), int(records[-1].stamp * 1000)
     if first == last:
         return first
+    return _each_sent_ms(records)
+
+
+def _own_ms(records: list[Delivery]) -> NDArray[np.int64]:
+    """Return the timestamp of each, which may have one of its own."""
+    own = np.fromiter(map(_timestamp, records), np.int64, len(records))
+    return own if own.min() >= 0 else np.where(own < 0, _each_sent_ms(records), own)
+
+
+def _each_sent_ms(records: list[Delivery]) -> NDArray[np.int64]:
     stamps = np.fromiter(map(_stamp, records), np.float64, len(records))
     return (stamps * 1000).astype(np.int64)  # cut off, as int() does
 
 
 def record_bytes(record: Delivery) -> int:
     """Return the size of a waiting record's value and key, in bytes."""
-    value = record.value
-    size = 0 if value is None else len(value)
-    if isinstance(record, KeyedDelivery) and record.key is not None:
-        size += len(record.key)
-    return size
+    value, key = record.value, record.key
+    return (0 if value is None else len(value)) + (0 if key is None else len(key))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
+from operator import delitem
 from typing import Any
 
+from eventlog.config import ProducerConfig
 from eventlog.errors import (
-    BufferExhaustedError,
     EventLogError,
     IllegalStateError,
     InvalidRecordError,
@@ -18,58 +20,42 @@ from eventlog.errors import (
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.format.producer_stamp import ProducerStamp
-from eventlog.producer.delivery import (
-    Callback,
-    Delivery,
-    FullDelivery,
-    ManyDelivery,
-    Outcome,
-    Part,
-    Places,
-    run_callback,
-)
+from eventlog.producer.collected_records import RECORD_OVERHEAD, CollectedRecords, TransactionLimits
+from eventlog.producer.delivery import Delivery, ManyDelivery, Outcome, Part, Places, run_callback
+from eventlog.producer.list_columns import ListColumns, Split
+from eventlog.producer.pending_home import Callbacks, PendingHome
+from eventlog.producer.placement import Placement
+from eventlog.producer.placing import give_home, run_all, split_any
 from eventlog.producer.record_columns import encode_or_refuse, record_bytes
 from eventlog.storage.prepared_append import PreparedAppend
 from eventlog.topics.partition import Partition
+from eventlog.topics.topic import Topic
 
-_RECORD_OVERHEAD = 64  # bytes that a waiting record takes besides its key and value, roughly
 
-
-class PendingPart:
+class PendingPart(PendingHome):
     """The records of one partition, in the order in which they were sent: the home of their deliveries until then."""
 
-    def __init__(
-        self, partition: Partition, stamp: ProducerStamp, codec: int, callbacks: list[tuple[Delivery, Callback]]
-    ) -> None:
-        """``callbacks`` are those of the whole transaction: with the transaction itself it would be a circle."""
+    __slots__ = ("_codec", "_encoded", "_sealed", "batches", "first", "partition", "waiting")
+
+    def __init__(self, partition: Partition, stamp: ProducerStamp, codec: int, callbacks: Callbacks) -> None:
+        super().__init__(partition.topic, partition.number, callbacks)
         self.partition = partition
         self.first = stamp
         self.batches: list[EncodedBatch] = []
+        self.waiting: list[Delivery] = []  # not encoded yet: they follow the batches
         self._encoded = 0  # records in the batches
-        self._callbacks = callbacks
         self._codec = codec
-        self._open: list[FullDelivery] = []  # not encoded yet: they follow the batches
-        self._sealed: list[FullDelivery] = []
-
-    @property
-    def name(self) -> str:
-        """What is told of the deliveries that wait here: the topic and the partition."""
-        return f"{self.partition.topic}-{self.partition.number}"
+        self._sealed: list[tuple[int, list[Delivery]]] = []  # with the place of the first
 
     @property
     def count(self) -> int:
         """How many records there are."""
-        return self._encoded + len(self._open)
+        return self._encoded + len(self.waiting)
 
     @property
     def next_stamp(self) -> ProducerStamp:
         """The stamp of a batch that is added now."""
         return self.first.after(self.count)
-
-    def add(self, delivery: FullDelivery) -> None:
-        """Add one record."""
-        delivery.home, delivery.index = self, self.count
-        self._open.append(delivery)
 
     def add_batches(self, batches: Sequence[EncodedBatch], records: int) -> int:
         """Add records that were encoded with `next_stamp`; return the place of the first within this part."""
@@ -80,7 +66,7 @@ class PendingPart:
 
     def seal(self) -> None:
         """Encode what waits. Raises RecordTooLargeError; nothing has changed then."""
-        waiting = self._open
+        waiting = self.waiting
         if waiting:
             stamp, count = self.first.after(self._encoded), len(waiting)
             try:
@@ -88,11 +74,12 @@ class PendingPart:
             except EventLogError as error:
                 pass_on_handlers(error)
                 raise (self._failed_records(waiting) or error) from error.__cause__
+            sealed = [*self._sealed, (self._encoded, waiting)]
             self.batches += encoded  # from here on without a call
             self._encoded += count
-            self._sealed, self._open = self._sealed + waiting, []
+            self._sealed, self.waiting = sealed, []
 
-    def _failed_records(self, waiting: list[FullDelivery]) -> EventLogError | None:
+    def _failed_records(self, waiting: list[Delivery]) -> EventLogError | None:
         """Give those their error that cannot be encoded alone either; return the first."""
         first: EventLogError | None = None
         for record in waiting:
@@ -106,45 +93,41 @@ class PendingPart:
 
     def settle_records(self, outcome: Outcome) -> None:
         """Give each record that was sent by itself its outcome."""
-        for record in self._sealed + self._open:
-            if record.done():
-                continue  # it has failed by itself, or an interrupt came between the first time and this one
-            record.value = None  # who keeps deliveries does not want to keep the values alive
-            record.home = outcome
+        for first, records in [*self._sealed, (self._encoded, self.waiting)]:
+            settle_each(records, outcome, first)
 
-    # --- what a delivery asks of its home ---
 
-    def settle(self, delivery: Delivery, timeout: float | None) -> None:
-        """Raise IllegalStateError: what becomes of the record is known when the transaction ends."""
-        raise IllegalStateError(
-            "the record waits for its transaction", topic=self.partition.topic, partition=self.partition.number,
-            hint="its offset is known when commit_transaction() has returned",
-        )  # fmt: skip
-
-    def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
-        """Keep the callback for later; False when the outcome is known already."""
-        entry = delivery, callback
-        self._callbacks.append(entry)
-        if delivery.done():  # by now, in another thread, which may have told already
-            with contextlib.suppress(ValueError):
-                self._callbacks.remove(entry)
-                return False
-        return True
+def settle_each(records: Sequence[Delivery], outcome: Outcome, first: int) -> None:
+    """Give each record the outcome that does not have one; the first one has this place among those of the outcome."""
+    for index, record in enumerate(records, first):
+        if type(record.home) is Outcome:
+            continue  # it has failed by itself, or an interrupt came between the first time and this one
+        record.index = index
+        record.value = None  # who keeps deliveries does not want to keep the values alive
+        record.home = outcome
 
 
 class Transaction:
     """One open transaction. For one thread at a time: the producer's transaction manager sees to that."""
 
-    def __init__(self, limit: int, codec: int, next_stamp: Callable[[Partition], ProducerStamp]) -> None:
-        """``limit`` is in bytes."""
-        self._limit = limit
+    def __init__(
+        self,
+        config: ProducerConfig,
+        codec: int,
+        placement: Placement,
+        limits: TransactionLimits,
+        next_stamp: Callable[[Partition], ProducerStamp],
+    ) -> None:
+        self._is_serialized = (config.key_serializer, config.value_serializer) != (None, None)
         self._codec = codec
+        self._placement = placement
         self._next_stamp = next_stamp
-        self._size = 0
+        self._limits = limits
         self.failure: EventLogError | None = None  # of a record: the transaction can only be aborted
+        self._collected: dict[str, CollectedRecords] = {}  # of each topic, what has no partition yet
         self._parts: dict[tuple[str, int], PendingPart] = {}
         self._many: list[tuple[ManyDelivery, list[tuple[PendingPart, int, Places, Any]]]] = []
-        self._callbacks: list[tuple[Delivery, Callback]] = []
+        self._callbacks: Callbacks = []
 
     @property
     def parts(self) -> list[PendingPart]:
@@ -164,33 +147,68 @@ class Transaction:
             )  # fmt: skip
         return found
 
-    def add(self, partition: Partition, delivery: FullDelivery) -> None:
+    def add(self, partition: Partition, delivery: Delivery) -> None:
         """Add one record. Raises BufferExhaustedError when it does not fit in; the others stay."""
         part = self.part(partition)
-        self._reserve(record_bytes(delivery) + _RECORD_OVERHEAD, partition)
-        part.add(delivery)
+        self._limits.reserve(record_bytes(delivery) + RECORD_OVERHEAD, partition.topic, partition.number)
+        delivery.home = part
+        part.waiting.append(delivery)
 
-    def add_many(
-        self, encoded: list[tuple[PendingPart, list[EncodedBatch], Places, Any]], size: int, last_index: int
-    ) -> ManyDelivery:
-        """Add the records of one `send_many`: for each part its batches, the places in the list, the timestamps."""
-        self._reserve(size, encoded[0][0].partition)
+    def add_many(self, topic: Topic, split: Split, columns: ListColumns) -> tuple[ManyDelivery, int]:
+        """Add many, which are in the order of the split; return their delivery, and their size in batches."""
+        self.collected(topic)
+        encoded = []
+        for number, low, high in split.parts:
+            part, some = self.part(topic.partitions[number]), columns.part(low, high)
+            self.seal(part)
+            batches = some.encode(part.partition, self._codec, part.next_stamp)
+            encoded.append((part, batches, split.places(low, high), some.timestamps_ms))
+        size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
+        self._limits.reserve(size, topic.name, split.parts[0][0])
         entries = [
             (part, part.add_batches(batches, len(places)), places, stamps) for part, batches, places, stamps in encoded
         ]
-        home = next(part for part, _, places, _ in entries if places[-1] == last_index)
+        home = next(part for part, _, places, _ in entries if places[-1] == len(columns) - 1)
         delivery = ManyDelivery.waiting(home)
         self._many.append((delivery, entries))
-        return delivery
+        return delivery, size
 
-    def _reserve(self, size: int, partition: Partition) -> None:
-        if self._size + size > self._limit:
-            raise BufferExhaustedError(
-                f"the open transaction holds {self._size} bytes, and buffer_memory is {self._limit}",
-                topic=partition.topic, partition=partition.number,
-                hint="this record was not taken. Commit more often, or give the producer a larger buffer_memory",
-            )  # fmt: skip
-        self._size += size
+    # --- what has no partition yet ---
+
+    def collected(self, topic: Topic) -> CollectedRecords:
+        """Return what collects the topic's records; whatever it has was placed."""
+        found = self._collected.get(topic.name)
+        if found is not None:
+            if found.topic is not topic:  # it was deleted and made anew
+                found.is_closed = True
+            self.place(found)
+        if found is None or found.is_closed:
+            found = CollectedRecords(topic, self._limits, self._callbacks, is_serialized=self._is_serialized)
+            self._collected[topic.name] = found
+        return found
+
+    def place(self, collected: CollectedRecords) -> None:
+        """Move what waits to the parts of its partitions."""
+        records = collected.records[:]
+        if records:
+            topic, kept = collected.topic, collected.kept(records)
+            split = split_any(kept, topic.name, len(topic.partitions), self._placement)
+            parts = [(self.part(topic.partitions[number]), some) for number, some in split]
+            run_all([
+                *(give_home(some, part) for part, some in parts if not collected.is_closed),  # soon it is their outcome
+                *(partial(part.waiting.extend, some) for part, some in parts),
+                partial(delitem, collected.records, slice(len(records))),
+            ])  # fmt: skip
+
+    def close(self) -> None:
+        """Close what collects records: each send that comes now looks at everything again."""
+        for collected in list(self._collected.values()):
+            collected.is_closed = True
+
+    def fail(self, error: EventLogError) -> None:
+        """Note that a record has failed."""
+        self.failure = self.failure or error
+        self.close()
 
     def seal(self, part: PendingPart) -> None:
         """Encode what waits in a part. Raises what is wrong with a record, and then the transaction has failed."""
@@ -198,7 +216,7 @@ class Transaction:
             part.seal()
         except (InvalidRecordError, RecordTooLargeError, SerializationError) as error:
             pass_on_handlers(error)
-            self.failure = self.failure or error
+            self.fail(error)
             raise
 
     def refuse_failed(self) -> None:
@@ -212,6 +230,9 @@ class Transaction:
 
     def prepare(self) -> list[PreparedAppend]:
         """Return what is to be written. Raises what encoding raises, or opening a partition."""
+        self.close()
+        for collected in list(self._collected.values()):
+            self.place(collected)
         parts = self.parts
         for part in parts:
             self.seal(part)
@@ -226,6 +247,9 @@ class Transaction:
 
     def failed(self, error: EventLogError) -> None:
         """Tell each delivery that its record was not written."""
+        self.close()
+        for collected in list(self._collected.values()):
+            settle_each(collected.records, Outcome(collected.topic_name, -1, error=error), 0)
         parts = self.parts
         self._settle(parts, lambda part, _: Outcome(part.partition.topic, part.partition.number, error=error))
 

@@ -33,10 +33,13 @@ from eventlog.files.mutex import Mutex
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import encode
-from eventlog.format.producer_stamp import ProducerStamp, sequence_after
+from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import GroupMetadata
-from eventlog.producer.delivery import FullDelivery, ManyDelivery
+from eventlog.producer.collected_records import CollectedRecords, TransactionLimits
+from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.list_columns import ListColumns, Split
+from eventlog.producer.placement import Placement
+from eventlog.producer.sequence_numbers import SequenceNumbers
 from eventlog.producer.transaction import Transaction
 from eventlog.producer.transaction_state import HINTS, UNENDED, State
 from eventlog.storage.prepared_append import PreparedAppend
@@ -47,31 +50,38 @@ from eventlog.topics.topic import Topic
 class TransactionManager:
     """Runs one producer's transactions. Thread-safe: what several threads send goes into the one that is open."""
 
-    def __init__(self, coordinator: TransactionCoordinator, config: ProducerConfig, codec: int) -> None:
+    def __init__(
+        self, coordinator: TransactionCoordinator, config: ProducerConfig, codec: int, placement: Placement
+    ) -> None:
         """Raises InvalidConfigError for a ``transactional_id`` that cannot be one."""
         assert config.transactional_id is not None
         self.state = State.UNINITIALIZED
         self._coordinator = coordinator
         self._config = config
         self._codec = codec
+        self._placement = placement
         self._clock = coordinator.clock
         self._id = coordinator.transactional_id(config.transactional_id)
         self._offsets = TransactionOffsets(coordinator.group_directory)
         self._lock = Mutex()
         self._producer_id = self._epoch = -1
-        self._sequences: dict[str, int] = {}  # the next one, by the topic's id and the partition
+        self._sequences = SequenceNumbers()
+        self._deadline = 0.0
         self._transaction = self._new_transaction()
         self._attempt: TransactionCommit | None = None  # the last one of the open transaction, and what it wrote
         self._appends: list[PreparedAppend] = []
         self._is_left_open = False  # open behind a block that could neither commit nor abort it
         self._began_ms = 0
-        self._deadline = 0.0
 
     def _new_transaction(self) -> Transaction:
-        return Transaction(self._config.buffer_memory, self._codec, self._stamp_for)
+        limits = TransactionLimits(
+            self._config.buffer_memory, self._clock.monotonic, self._deadline, self._id.fence(),
+            (self._producer_id, self._epoch),
+        )  # fmt: skip
+        return Transaction(self._config, self._codec, self._placement, limits, self._stamp_for)
 
     def _stamp_for(self, partition: Partition) -> ProducerStamp:
-        sequence = self._sequences.get(_key(partition.log.topic_id, partition.number), 0)
+        sequence = self._sequences.next(partition.log.topic_id, partition.number)
         return ProducerStamp(self._producer_id, self._epoch, sequence, is_transactional=True)
 
     # --- beginning ---
@@ -101,36 +111,45 @@ class TransactionManager:
 
     # --- within ---
 
-    def send(self, partition: Partition, delivery: FullDelivery) -> None:
-        """Add one record."""
+    def send(self, topic: Topic, number: int, delivery: Delivery) -> CollectedRecords | None:
+        """Add one record to a partition; return what may collect those that follow, if anything may."""
         transaction = self._transaction
         try:
             with self._lock:
                 self._refuse_unless_open()
-                self._transaction.add(partition, delivery)
+                collected = self._transaction.collected(topic)
+                self._transaction.add(topic.partitions[number], delivery)
+                return collected if self._attempt is None else None
         except EventLogError as error:
             pass_on_handlers(error)
             transaction.run_callbacks()  # it may be over, as this call has found out
+            raise
+
+    def place(self, delivery: Delivery) -> None:
+        """Find the partition of a record that was collected, which is at home there then."""
+        with self._lock:
+            if isinstance(delivery.home, CollectedRecords):
+                self._transaction.place(delivery.home)
+
+    def remove(self, collected: CollectedRecords, delivery: Delivery) -> bool:
+        """Take a record out of what was closed meanwhile; False when the transaction has taken it before."""
+        try:
+            with self._lock:
+                return collected.remove(delivery)
+        except BaseException as error:
+            collected.withdraw(delivery, error)
             raise
 
     def send_many(self, topic: Topic, split: Split, columns: ListColumns) -> tuple[ManyDelivery, int]:
         """Add many, which are in the order of the split, and return their delivery and size."""
         with self._telling(), self._lock:
             self._refuse_unless_open()
-            encoded = []
-            for number, low, high in split.parts:
-                partition = topic.partitions[number]
-                part, some = self._transaction.part(partition), columns.part(low, high)
-                self._transaction.seal(part)
-                batches = some.encode(partition, self._codec, part.next_stamp)
-                encoded.append((part, batches, split.places(low, high), some.timestamps_ms))
-            size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
-            return self._transaction.add_many(encoded, size, len(columns) - 1), size
+            return self._transaction.add_many(topic, split, columns)
 
     def fail(self, error: EventLogError) -> None:
         """A record of the open transaction has failed."""
         if self.state is State.OPEN:
-            self._transaction.failure = self._transaction.failure or error
+            self._transaction.fail(error)
 
     def send_offsets(self, offsets: object, metadata: object) -> None:
         """Commit offsets of a group with the transaction."""
@@ -196,7 +215,7 @@ class TransactionManager:
             self._offsets.hold()
             self._attempt = TransactionCommit(self._coordinator.journal, everything, durable=durable)
             self._id.note_commit(self._attempt.journal_offset)
-            self._use_up_sequences(everything)
+            self._sequences.use_up(everything)
             self._attempt.run(lambda transaction: self._outcome(transaction, everything))
         finally:
             self._offsets.let_go()
@@ -223,21 +242,13 @@ class TransactionManager:
         cared = []
         for partition, (keys, values) in found.items():
             log = partition.log
-            stamp = ProducerStamp(self._producer_id, self._epoch, self._sequence(log.topic_id, log.partition), True)
+            stamp = ProducerStamp(
+                self._producer_id, self._epoch, self._sequences.next(log.topic_id, log.partition), True
+            )
             batch = encode(values, now_ms, keys, stamp=stamp)
             cared.append((partition, PreparedAppend(log, [batch], stamp.sequence)))
         everything = [*appends, *(append for _, append in cared)]
         return sorted(everything, key=lambda append: (append.log.topic, append.log.partition)), cared
-
-    def _sequence(self, topic_id: str, partition: int) -> int:
-        return self._sequences.get(_key(topic_id, partition), 0)
-
-    def _use_up_sequences(self, appends: Sequence[PreparedAppend]) -> None:
-        """What is written now never has its sequence numbers given to something else, whatever becomes of it."""
-        for append in appends:
-            count = sum(batch.records for batch in append.batches)
-            key = _key(append.log.topic_id, append.log.partition)
-            self._sequences[key] = sequence_after(append.sequence, count)
 
     def _outcome(self, transaction: int, appends: Sequence[PreparedAppend]) -> TransactionOutcome:
         parts = []
@@ -293,6 +304,7 @@ class TransactionManager:
         self._forget()
 
     def _forget(self) -> None:
+        self._transaction.close()
         self._transaction = self._new_transaction()
         self._offsets.clear()
         self._attempt, self._appends, self._is_left_open = None, [], False
@@ -381,7 +393,3 @@ class TransactionManager:
         self._lock = Mutex()
         self.state = State.FORKED
         self._transaction = self._new_transaction()
-
-
-def _key(topic_id: str, partition: int) -> str:
-    return f"{topic_id}-{partition}"

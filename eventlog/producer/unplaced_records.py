@@ -15,29 +15,22 @@ a partition of the topic by another way is sent after what waits here was placed
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import repeat
-from operator import attrgetter, call, delitem
-
-import numpy as np
+from operator import delitem
+from typing import final
 
 from eventlog.files.signal_handlers import pass_on_handlers
-from eventlog.partitioners import FEW_KEYS, partition_for_key, partitions_for_keys
-from eventlog.producer.delivery import Callback, Delivery, KeyedDelivery, Outcome
-from eventlog.producer.placement import split_by_number
+from eventlog.producer.delivery import Callback, Delivery, Outcome
+from eventlog.producer.placing import Step, give_home, run_all, split_by_key
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.topics.topic import Topic
 
 _MOST = 128  # records placed at once for each partition: more would make its last batch larger, and gain little
 _FIRST = 64
-_key = attrgetter("key")
-
-Step = Callable[[], object]
-_Sink = deque[None]
 
 
+@final
 class UnplacedRecords:
     """The records of one topic that have a key, and no partition yet."""
 
@@ -59,7 +52,7 @@ class UnplacedRecords:
     ) -> None:
         """``buffer`` finds that of a partition; records of up to ``most`` bytes of key and value come here."""
         self.topic = topic
-        self.records: list[KeyedDelivery] = []
+        self.records: list[Delivery] = []
         self.limit = _FIRST  # when to place them
         self.last = False  # the producer was closed: whatever still slips in is written at once
         self.most = most
@@ -81,13 +74,13 @@ class UnplacedRecords:
             parts = self._parts(records)
             steps: list[Step] = [
                 partial(self._turn.remove, *turn),
-                *(_give_home(part, buffer) for buffer, part in parts),
+                *(give_home(part, buffer) for buffer, part in parts),
                 *(partial(buffer.records.extend, part) for buffer, part in parts),
                 partial(delitem, self.records, slice(len(records))),
                 partial(self._turn.append, object()),
             ]
             try:
-                _run(steps)
+                run_all(steps)
             except ValueError as error:
                 pass_on_handlers(error)
                 continue  # another one was faster
@@ -97,19 +90,9 @@ class UnplacedRecords:
             return touched
         return []
 
-    def _parts(self, records: list[KeyedDelivery]) -> list[tuple[RecordBuffer, Sequence[KeyedDelivery]]]:
-        count = len(self.topic.partitions)
-        if count == 1:
-            return [(self._buffer(self.topic, 0), records)]
-        if len(records) < FEW_KEYS:
-            few: dict[int, list[KeyedDelivery]] = {}
-            for record in records:
-                few.setdefault(partition_for_key(_key(record), count), []).append(record)
-            return [(self._buffer(self.topic, number), part) for number, part in few.items()]
-        order, parts = split_by_number(partitions_for_keys(list(map(_key, records)), count))
-        if order is not None:
-            records = np.fromiter(records, object, len(records)).take(order).tolist()
-        return [(self._buffer(self.topic, number), records[low:high]) for number, low, high in parts]
+    def _parts(self, records: list[Delivery]) -> list[tuple[RecordBuffer, list[Delivery]]]:
+        split = split_by_key(records, len(self.topic.partitions))
+        return [(self._buffer(self.topic, number), part) for number, part in split]
 
     # --- what a delivery asks of its home ---
 
@@ -140,12 +123,3 @@ class UnplacedRecords:
         """In a forked child: the records are the parent's, who writes them."""
         self.records.clear()
         self._turn[:] = [object()]
-
-
-def _run(steps: Sequence[Step]) -> None:
-    """Make the calls one after the other, without a bytecode in between."""
-    deque(map(call, steps), maxlen=0)
-
-
-def _give_home(part: Sequence[KeyedDelivery], buffer: RecordBuffer) -> Step:
-    return partial(_Sink(maxlen=0).extend, map(setattr, part, repeat("home"), repeat(buffer)))

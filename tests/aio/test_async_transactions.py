@@ -16,6 +16,7 @@ import eventlog
 from eventlog import TopicPartition
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
+from eventlog.partitioners import partition_for_key
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -143,6 +144,19 @@ def test_many_tasks_send_into_one_transaction(topics: eventlog.EventLog) -> None
     found = [tuple(map(int, value.split(b"-"))) for value in values(topics, "credits") if value is not None]
     assert sorted(found) == [(task, number) for task in range(20) for number in range(20)]
     assert all([n for t, n in found if t == task] == list(range(20)) for task in range(20))
+
+
+def test_who_awaits_a_send_is_told_the_partition(topics: eventlog.EventLog) -> None:
+    """The partition is known at once, by the key as well, also to a topic that is known; the offset is not."""
+    topics.create_topic("spread", partitions=5)
+
+    async def main() -> list[eventlog.RecordMetadata]:
+        async with topics.async_producer(transactional_id="transfers") as producer, producer.transaction():
+            return [await producer.send("spread", b"value", key=b"k%d" % number) for number in range(20)]
+
+    told = run(main())
+    assert {one.offset for one in told} == {-1}
+    assert [one.partition for one in told] == [partition_for_key(b"k%d" % number, 5) for number in range(20)]
 
 
 def test_a_group_reads_and_writes_exactly_once(topics: eventlog.EventLog) -> None:

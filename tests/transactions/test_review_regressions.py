@@ -241,6 +241,6 @@ def test_a_refused_record_takes_no_room(log: eventlog.EventLog) -> None:
         log.delete_topic("gone")
         for _ in range(10):
             with pytest.raises(UnknownTopicError):
-                manager.send(gone.partitions[0], waiting(b"x" * 500))
+                manager.send(gone, 0, waiting(b"x" * 500))
         producer.send("a", b"y" * 500)
     assert values(log, "a") == [b"y" * 500]
