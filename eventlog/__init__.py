@@ -2,9 +2,9 @@
 
 The floors, lowest first; a file imports only from floors below its own, or from earlier files of the same floor:
 
-0. ``errors  model  clock  config  quantities  read_limits  serializers  partitioners``: values and rules, no files
+0. ``errors  model  clock  config  quantities  read_limits  partitioners``: values and rules, no files
 1. ``files``: the only code that touches the operating system
-2. ``format``: the only code that knows bytes
+2. ``format  serializers``: the only code that knows bytes
 3. ``storage``: one partition's files, crash by crash
 5. ``topics``: topics and partitions by name
 6. ``coordination``: groups: who reads what, and how far they have come; transactions: what was committed

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from typing import Any, Literal, NoReturn, TypeAlias
 
 from eventlog.errors import InvalidConfigError, MissingExtraError, SerializationError
+from eventlog.files.mutex import calls_out
+from eventlog.files.signal_handlers import pass_on_handlers
 
 Side: TypeAlias = Literal["key", "value"]
 Serializer: TypeAlias = Callable[[Any], bytes | None]
@@ -43,12 +45,14 @@ def serializer(setting: object, side: Side) -> Serializer | None:
     if function is None:
         return None
 
+    @calls_out
     def serialize(data: Any) -> bytes | None:
         if data is None:
             return None
         try:
             encoded = function(data)
         except Exception as error:
+            pass_on_handlers(error)
             raise SerializationError(
                 f"the {side} serializer failed on {_type_name(data)}: {_summary(error)}",
                 hint=f"send what {side}_serializer={setting!r} can encode",
@@ -73,12 +77,14 @@ def deserializer(setting: object, side: Side) -> Deserializer | None:
     if function is None:
         return None
 
+    @calls_out
     def deserialize(data: bytes | None) -> Any:
         if data is None:
             return None
         try:
             return function(data)
         except Exception as error:
+            pass_on_handlers(error)
             raise SerializationError(
                 f"the {side} deserializer failed on {len(data)} bytes: {_summary(error)}",
                 hint=f"read the bytes as they are with {side}_deserializer=None, or seek behind the record",

@@ -373,3 +373,73 @@ def test_the_holder_is_named_without_the_right_to_open_the_file(tmp_path: Path) 
         assert f"process {pid} (" in caught.value.reason and "stopped" in caught.value.reason
     lock.acquire()
     lock.close()
+
+
+def _from_listener(log: eventlog.EventLog, call: Callable[[], None]) -> None:
+    class Listener(eventlog.RebalanceListener):
+        def on_partitions_assigned(self, partitions: list[eventlog.TopicPartition]) -> None:
+            call()
+
+    with log.consumer(group="h") as consumer:
+        consumer.subscribe(["t"], listener=Listener())
+        consumer.poll(0)
+
+
+def _from_deserializer(log: eventlog.EventLog, call: Callable[[], None]) -> None:
+    with log.consumer("t", auto_offset_reset="earliest", value_deserializer=lambda value: call()) as consumer:
+        consumer.poll(0)
+
+
+def _from_commit_callback(log: eventlog.EventLog, call: Callable[[], None]) -> None:
+    with log.consumer("t", group="h", auto_offset_reset="earliest") as consumer:
+        consumer.poll(0)
+        consumer.commit_async(callback=lambda offsets, error: call())
+        consumer.poll(0)
+
+
+def _from_delivery_callback(log: eventlog.EventLog, call: Callable[[], None]) -> None:
+    with log.producer() as producer:
+        producer.send("t", b"v").add_callback(lambda metadata, error: call())
+
+
+def _from_serializer(log: eventlog.EventLog, call: Callable[[], None]) -> None:
+    def serialize(value: bytes) -> bytes:
+        call()
+        return value
+
+    with log.producer(value_serializer=serialize) as producer:
+        producer.send("t", b"v")
+
+
+def _from_partitioner(log: eventlog.EventLog, call: Callable[[], None]) -> None:
+    def choose(*arguments: object) -> int:
+        call()
+        return 0
+
+    with log.producer(partitioner=choose) as producer:
+        producer.send("t", b"v", key=b"k").result()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        _from_listener, _from_deserializer, _from_commit_callback, _from_delivery_callback, _from_serializer,
+        _from_partitioner,
+    ],
+)  # fmt: skip
+def test_the_callers_own_code_waits_as_anyone_does(path: Path, code: Callable[..., None]) -> None:
+    """What the library calls may call the library: a lock that another process has is waited for, and never refused."""
+    answers: list[object] = []
+    with eventlog.open(path, lock_timeout_ms=SHORT) as log:
+        other = log.create_topic("other").partitions[0]
+        other.append([b"before"])
+
+        def append() -> None:
+            try:
+                other.append([b"from within"])
+            except eventlog.EventLogError as error:
+                answers.append(type(error))
+
+        with held(path / "topics" / "other" / "0" / "lock"):
+            code(log, append)
+    assert answers == [LockTimeoutError]

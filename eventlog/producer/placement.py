@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from eventlog.config import ProducerConfig
 from eventlog.errors import UnknownPartitionError
+from eventlog.files.mutex import calls_out
 from eventlog.partitioners import (
     RoundRobinPartitioner,
     StickyPartitioner,
@@ -37,6 +38,7 @@ class Placement:
         self._batch_size = config.batch_size
         self._keyless: dict[str, StickyPartitioner | RoundRobinPartitioner] = {}
 
+    @calls_out
     def choose(self, topic: Topic, key: bytes | None, value: bytes | None, explicit: int | None = None) -> int:
         """Return the partition of one record. Raises UnknownPartitionError for a number the topic does not have."""
         count = len(topic.partitions)
