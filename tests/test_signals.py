@@ -297,6 +297,43 @@ def test_an_error_that_a_handler_raises_in_an_append(log_path: Path, raiser: Rai
         assert partition.durable_end_offset == len(expected) + 1
 
 
+@pytest.mark.parametrize("kind", ERRORS)
+def test_an_error_that_a_handler_raises_in_the_callers_own_code(log_path: Path, kind: Callable[[], Exception]) -> None:
+    """What a handler raises while a serializer, a deserializer or a partitioner runs is no error of that one's."""
+    with eventlog.open(log_path) as log:
+        partition = log.create_topic("t").partitions[0]
+        partition.append([b"v"])
+        error, is_due = kind(), True
+
+        def handler(signum: int, frame: FrameType | None) -> None:
+            raise error
+
+        def interrupted(*arguments: Any) -> Any:
+            if is_due:
+                signal.raise_signal(signal.SIGALRM)
+            return 0 if len(arguments) > 1 else arguments[0]
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            serializing = log.producer(value_serializer=interrupted)
+            choosing = log.producer(partitioner=interrupted)
+            reading = log.consumer("t", auto_offset_reset="earliest", value_deserializer=interrupted)
+            calls = [
+                lambda: serializing.send("t", b"v").result(), lambda: serializing.send_many("t", [b"v"]),
+                lambda: choosing.send("t", b"v", key=b"k").result(), reading.poll,
+            ]  # fmt: skip
+            for call in calls:
+                with pytest.raises(type(error)) as caught:
+                    call()
+                assert caught.value is error
+            is_due = False
+            for call in calls:
+                assert call()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert partition.log_end_offset == 4
+
+
 def test_an_error_that_a_handler_raises_in_a_producer(log_path: Path, raiser: Raiser) -> None:
     """It is no error of a record: what was accepted is written once, whatever was interrupted."""
     with eventlog.open(log_path) as log:
