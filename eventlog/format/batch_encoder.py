@@ -233,17 +233,22 @@ class _Body:
         counts = np.fromiter(map(len, groups), dtype=L.OFFSETS, count=len(groups))
         if not counts.any():
             return
-        names, values = zip(*chain.from_iterable(groups), strict=True)
+        flat: list[Any] = list(chain.from_iterable(chain.from_iterable(groups)))
+        names, values = flat[::2], flat[1::2]
+        if len(flat) != 2 * counts.sum():
+            raise ValueError("a header is not a pair")
         self._add(_running(counts).tobytes())
-        self._add_plain(list(map(str.encode, names)))
+        text = "".join(names)
+        self._add_plain(names if text.isascii() else list(map(str.encode, names)), text.encode())
         try:
-            b"".join(values)
+            data = b"".join(values)
             valid = np.ones(len(values), dtype=np.bool_)
         except TypeError:  # some are None
             valid = np.fromiter((value is not None for value in values), dtype=np.bool_, count=len(values))
-            values = tuple([value or b"" for value in values])
+            values = [value or b"" for value in values]
+            data = b"".join(values)
         self._add(np.packbits(valid, bitorder="little").tobytes())
-        self._add_plain(values)
+        self._add_plain(values, data)
         self.columns |= L.COLUMN_HEADERS
 
     def compress(self, codec: int) -> None:
@@ -253,10 +258,10 @@ class _Body:
         self.parts, self.size = [], 0
         self._add(L.COMPRESSED_SIZES.pack(len(plain), len(packed)) + packed)
 
-    def _add_plain(self, column: Sequence[bytes]) -> None:
-        data = b"".join(column)
+    def _add_plain(self, column: Sequence[str | bytes], data: bytes) -> None:
+        """Add bytes, or ASCII, that are joined already."""
         offsets = _offsets(column, len(data))
-        assert offsets is not None  # they are bytes
+        assert offsets is not None  # each item's length is its size
         self._add(offsets.tobytes())
         self._add(data)
 

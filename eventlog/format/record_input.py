@@ -112,7 +112,16 @@ def checked_headers(headers: Any, index: int | None = None) -> Headers | None:
         return None
     if type(headers) is not list and type(headers) is not tuple:
         headers = _listed_headers(headers, index)
-    return tuple([checked_header(pair, index) for pair in headers])
+    pairs = tuple(headers)  # which no other thread can change
+    for pair in pairs:
+        if type(pair) is not tuple or len(pair) != 2:
+            break
+        name, value = pair
+        if type(name) is not str or not name.isascii() or (type(value) is not bytes and value is not None):
+            break
+    else:
+        return pairs
+    return tuple([checked_header(pair, index) for pair in pairs])
 
 
 def _listed_headers(headers: Any, index: int | None) -> list[Any]:

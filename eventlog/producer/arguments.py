@@ -40,9 +40,9 @@ def header_bytes(headers: RecordHeaders | None) -> int:
     """Return what the headers take in a batch at most, in bytes."""
     if headers is None:
         return 0
-    size = 32
+    size = 32 + 8 * len(headers)
     for name, value in headers:
-        size += 4 * len(name) + 8
+        size += 4 * len(name)
         if value is not None:
             size += len(value)
     return size

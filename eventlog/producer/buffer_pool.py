@@ -15,15 +15,13 @@ from eventlog.producer.attempt import RetryPolicy
 from eventlog.producer.delivery import Delivery
 from eventlog.producer.delivery_errors import not_in_time
 from eventlog.producer.producer_id import new_producer_id
-from eventlog.producer.record_buffer import RecordBuffer
+from eventlog.producer.record_buffer import BATCH_OVERHEAD, SMALL, RecordBuffer
 from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
 
 _SHORTEST_PAUSE = 0.001  # seconds, where another process holds a partition
 logger = logging.getLogger("eventlog")
-SMALL = 4096  # bytes: larger values are counted one by one against buffer_memory
-_OVERHEAD = 256  # bytes, rounded up: what a batch of one record needs beside key and value
 _CONGESTED = 8  # batches that may wait in one buffer before its records are counted one by one
 
 
@@ -97,7 +95,7 @@ class BufferPool:
         found = self._unplaced.get(topic.name)
         if found is not None and found.topic is topic:
             return found
-        most = min(SMALL, topic.config.max_message_bytes - _OVERHEAD)
+        most = min(SMALL, topic.config.max_message_bytes - BATCH_OVERHEAD)
         with self._lock:
             found = self._unplaced.get(topic.name)
             if found is None or found.topic is not topic:

@@ -22,12 +22,12 @@ from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.producer.delivery import Delivery, Outcome
 from eventlog.producer.pending_home import Callbacks, PendingHome
+from eventlog.producer.record_buffer import BATCH_OVERHEAD
 from eventlog.producer.record_columns import record_bytes
 from eventlog.topics.topic import Topic
 
 RECORD_OVERHEAD = 64  # bytes that a waiting record takes besides its key and value, roughly
 _EPOCH, _PRODUCER_ID = L.TX_EPOCH, L.TX_PRODUCER_ID
-_BATCH_OVERHEAD = 256  # bytes, rounded up: what a batch of one record needs beside key and value
 
 
 class TransactionLimits:
@@ -77,7 +77,7 @@ class CollectedRecords(PendingHome):
         self.limits = limits
         self.records: list[Delivery] = []
         self.is_closed = False
-        self.most = topic.config.max_message_bytes - _BATCH_OVERHEAD  # bytes of a record that surely fits into a batch
+        self.most = topic.config.max_message_bytes - BATCH_OVERHEAD  # bytes of a record that surely fits into a batch
         self.at_once = -1 if is_serialized else self.most  # the same for records that need no serializer
         self._is_thinned = False
         topic.users.add(self)

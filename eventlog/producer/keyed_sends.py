@@ -18,6 +18,7 @@ from eventlog.producer.linger_thread import LingerThread
 from eventlog.producer.placement import Placement
 from eventlog.producer.record_buffer import RecordBuffer
 from eventlog.producer.unplaced_records import UnplacedRecords
+from eventlog.serializers import Serializer, as_bytes
 from eventlog.topics.registry import TopicRegistry
 from eventlog.topics.topic import Topic
 
@@ -26,17 +27,17 @@ LAST_SECOND = float(LATEST_MS // 1000)  # that a record can be stamped with; to 
 
 def new_delivery(value: bytes | None, key: bytes | None, headers: Headers | None, stamp: float) -> Delivery:
     """Return the delivery of a record that was checked. Raises InvalidRecordError for an impossible time."""
+    now_ms = clock_ms(stamp)
     delivery: Delivery
     if headers:
         delivery = FullDelivery()
-        delivery.key, delivery.headers, delivery.timestamp_ms = key, headers, clock_ms(stamp)
+        delivery.key, delivery.headers, delivery.timestamp_ms = key, headers, now_ms
     elif key is not None:
         delivery = KeyedDelivery()
         delivery.key = key
     else:
         delivery = Delivery()
     delivery.value, delivery.stamp = value, stamp
-    clock_ms(stamp)
     return delivery
 
 
@@ -52,6 +53,8 @@ class KeyedSends:
     _placement: Placement
     _pool: BufferPool
     _registry: TopicRegistry
+    _serialize_key: Serializer | None
+    _serialize_value: Serializer | None
 
     def _send_known(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
         """Send a record with a key to a topic that is known: no lock is taken, and nothing is looked up."""
@@ -75,15 +78,30 @@ class KeyedSends:
     @calls_out
     def _send_checked(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
         """Do the same with what has to be serialized, or checked, first."""
-        key, value, headers = self._key(key), self._value(value), checked_headers(headers)
-        size = len(key or b"") + len(value or b"") + header_bytes(headers)
-        if key is None or size > unplaced.most:
+        if unplaced.at_once < 0 or type(key) is not bytes or type(value) is not bytes:
+            key, value = self._key(key), self._value(value)
+        headers = checked_headers(headers)
+        size = len(value or b"") + header_bytes(headers)
+        if key is None or size + len(key) > unplaced.most:
             return self._send_full(self._registry.to_write(unplaced.topic.name), value, key, headers, None, None)
         delivery = new_delivery(value, key, headers, self._now())
         delivery.home = unplaced
         unplaced.records.append(delivery)
         if len(unplaced.records) >= unplaced.limit:
             self._filled_unplaced(unplaced)
+        return delivery
+
+    def _send_headed(self, buffer: RecordBuffer, value: bytes, headers: Any) -> Delivery:
+        """Send a record without a key, but with headers, to the buffer of the sticky partition."""
+        headers = checked_headers(headers)
+        if len(value) + header_bytes(headers) > buffer.small:
+            topic = self._registry.to_write(buffer.partition.topic)
+            return self._send_full(topic, value, None, headers, None, None)
+        delivery = new_delivery(value, None, headers, self._now())
+        delivery.home = buffer
+        buffer.records.append(delivery)
+        if len(buffer.records) >= buffer.limit:
+            self._filled(buffer)
         return delivery
 
     def _send_unplaced(self, unplaced: UnplacedRecords, delivery: FullDelivery, size: int) -> Delivery:
@@ -119,13 +137,17 @@ class KeyedSends:
         elif touched:
             unplaced.is_congested = False
 
+    def _key(self, key: Any) -> bytes | None:
+        if self._serialize_key is not None:
+            key = self._serialize_key(key)
+        return key if type(key) is bytes else as_bytes(key, "key")
+
+    def _value(self, value: Any) -> bytes | None:
+        if self._serialize_value is not None:
+            value = self._serialize_value(value)
+        return value if type(value) is bytes else as_bytes(value, "value")
+
     # --- what the producer has besides ---
-
-    @abstractmethod
-    def _key(self, key: Any) -> bytes | None: ...
-
-    @abstractmethod
-    def _value(self, value: Any) -> bytes | None: ...
 
     @abstractmethod
     def _send_full(

@@ -29,13 +29,27 @@ from eventlog.producer.record_columns import encode_or_refuse, record_bytes
 from eventlog.topics.partition import Partition
 
 _RETRY_PAUSE = 0.0005  # between looks at a partition whose lock another process holds
+SMALL = 4096  # bytes: larger records are counted one by one against buffer_memory
+BATCH_OVERHEAD = 256  # bytes, rounded up: what a batch of one record needs beside key and value
 _FIRST_LIMIT = 64  # records, until the first batch has told their size
 
 
 class RecordBuffer(InFlight):
     """The unsent records of one partition."""
 
-    __slots__ = ("__weakref__", "_batch_size", "_codec", "_lock", "_most", "before", "full", "is_slow", "last", "limit")
+    __slots__ = (
+        "__weakref__",
+        "_batch_size",
+        "_codec",
+        "_lock",
+        "_most",
+        "before",
+        "full",
+        "is_slow",
+        "last",
+        "limit",
+        "small",
+    )
 
     def __init__(
         self,
@@ -53,6 +67,7 @@ class RecordBuffer(InFlight):
         self.limit = self.full  # when to try to write: later, where it could not be done at once
         self.last = False  # the producer was closed: whatever still slips in is written at once
         self.is_slow = (config.durability or partition.config.durability) == "disk"  # an append waits for the device
+        self.small = min(SMALL, partition.config.max_message_bytes - BATCH_OVERHEAD)  # see `SMALL`
         self._batch_size = config.batch_size
         self._most = most  # records that `limit` may reach: that values are small now says nothing about the next
         self._codec = codec

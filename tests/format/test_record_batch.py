@@ -252,6 +252,7 @@ def test_a_call_is_split_into_batches_that_fit(rows: Rows, codec: int, limit: in
         pytest.param(lambda: encode([b""], [0], headers=[[("a", "b")]]), InvalidRecordError, id="header value is str"),
         pytest.param(lambda: encode([b""], [0], headers=[[(b"a", b"b")]]), InvalidRecordError, id="header name"),
         pytest.param(lambda: encode([b""], [0], headers=[["ab"]]), InvalidRecordError, id="header is no pair"),
+        pytest.param(lambda: encode([b""], [0], headers=[[("a", b"", "b", b"")]]), InvalidRecordError, id="two in one"),
         pytest.param(lambda: encode_batches([bytes(999)], 0, max_bytes=999), RecordTooLargeError, id="too large"),
     ],
 )  # fmt: skip

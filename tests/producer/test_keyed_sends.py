@@ -102,3 +102,50 @@ def test_a_list_larger_than_a_batch_becomes_several_of_similar_size(log: eventlo
     assert sum(map(len, batches)) == 3000
     assert max(batch.size for batch in batches) <= 20_000
     assert len(batches) <= 1.2 * sum(batch.size for batch in batches) / 20_000 + 1
+
+
+@examples
+@given(st.lists(st.tuples(keys, st.binary(max_size=40), headers), min_size=1, max_size=60))
+def test_each_record_has_its_own_key_and_headers(log: eventlog.EventLog, rows: list[tuple[Any, Any, Any]]) -> None:
+    """Plain, keyed and headed records sent one after the other, to a topic that is known, are stored as they are."""
+    topic = log.create_topic(next(names))
+    with log.producer(linger_ms=10**6) as producer:
+        sent = [producer.send(topic.name, value, key, headers=pairs) for key, value, pairs in rows]
+    assert [(key, value, pairs) for key, value, _, pairs in contents(topic)[0]] == [
+        (key, value, tuple(pairs or ())) for key, value, pairs in rows
+    ]
+    assert [one.result().offset for one in sent] == list(range(len(rows)))
+
+
+def test_headers_are_copied_when_they_are_sent(log: eventlog.EventLog) -> None:
+    """What the caller does to its list of headers, to a pair or to a value afterwards, changes nothing."""
+    topic = log.create_topic("t")
+    with log.producer(linger_ms=10**6) as producer:
+        for key in (None, b"key", None, b"key"):
+            value, pair = bytearray(b"value"), ["name", b"first"]
+            pairs = [pair, ("other", value)]
+            producer.send("t", b"", key, headers=pairs)  # type: ignore[arg-type]
+            value[:] = b"changed"
+            pair[0] = "changed"
+            pairs.append(("more", b""))
+    assert [row[3] for row in contents(topic)[0]] == [(("name", b"first"), ("other", b"value"))] * 4
+
+
+@pytest.mark.parametrize("key", [None, b"key"])
+@pytest.mark.parametrize("pairs", [None, [("name", b"value")]])
+@pytest.mark.parametrize("limit", [1000, 5000])
+def test_a_record_that_is_too_large_is_refused_where_the_topic_is_known_too(
+    log: eventlog.EventLog, key: bytes | None, pairs: Any, limit: int
+) -> None:
+    """A record over ``max_message_bytes`` is an error of its send, be it the first to the topic or a later one."""
+    topic = log.create_topic("t", max_message_bytes=limit)
+    with log.producer(linger_ms=10**6) as producer:
+        for size in (limit, 1, limit, limit - 250):
+            if size < limit:
+                producer.send("t", bytes(size), key, headers=pairs)
+                continue
+            with pytest.raises(eventlog.RecordTooLargeError):
+                producer.send("t", bytes(size), key, headers=pairs)
+            with pytest.raises(eventlog.RecordTooLargeError):
+                producer.send("t", b"", key, headers=[("name", bytes(size))])
+    assert [len(row[1]) for row in contents(topic)[0]] == [1, limit - 250]
