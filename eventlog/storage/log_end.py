@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eventlog.config import NEVER
-from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, LockTimeoutError, ReadOnlyLogError
-from eventlog.files.filesystem import MAX_PARTS, lost_descriptor
+from eventlog.errors import CorruptSegmentError, EventLogError, LockTimeoutError
+from eventlog.files.filesystem import MAX_PARTS
 from eventlog.files.mutex import Mutex
 from eventlog.files.notify import wake
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
@@ -24,13 +24,13 @@ from eventlog.format.batch_encoder import EncodedBatch, joined
 from eventlog.format.filenames import LOG, segment_name
 from eventlog.format.record_input import clock_ms
 from eventlog.model import AppendResult
-from eventlog.storage.active_segment import ActiveSegment, remove_segment_files
+from eventlog.storage.active_segment import remove_segment_files
 from eventlog.storage.head import EndState
 from eventlog.storage.lock_wait import wait_for_lock
-from eventlog.storage.log_root import LOOK_INTERVAL
 from eventlog.storage.producer_sequences import ProducerSequences
 from eventlog.storage.tail import Tail
-from eventlog.storage.writer_lives import WriterLives, poisoned_error
+from eventlog.storage.writer_files import NOBODY, WriterFiles
+from eventlog.storage.writer_lives import WriterLives
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
@@ -38,81 +38,36 @@ if TYPE_CHECKING:
 _END, _WRITER = L.HEAD_END, L.HEAD_WRITER
 SLOT_BYTES = tuple(slot * 8 for slot in L.HEAD_SLOTS)
 OTHER_SLOT = SLOT_BYTES[0] ^ SLOT_BYTES[1]
-NOBODY = -1  # no writer's identity
 
 
-class LogEnd:
+class LogEnd(WriterFiles):
     """What a process knows and holds in order to write to one partition."""
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "_active", "_active_fd", "_closed", "_flushes", "_fs", "_home", "_index_interval", "_last_slot", "_life",
-        "_lock", "_lock_fd", "_log", "_look_at", "_mutex", "_page", "_pwrite", "_pwritev", "_segment_bytes",
-        "_segment_ms", "_sequences", "_stamps_appends", "_tail", "_token", "_words", "has_written", "lives",
+        "_flushes", "_home", "_index_interval", "_last_slot", "_life", "_page", "_pwrite", "_pwritev",
+        "_segment_bytes", "_segment_ms", "_sequences", "_stamps_appends", "_tail", "has_written", "lives",
     )
     # fmt: on
 
     def __init__(self, log: PartitionLog) -> None:
         config = log.config
-        self._log, self._home = log, log.segments.home
-        self._fs = log.context.fs
+        super().__init__(log)
+        self._home = log.segments.home
         self._pwrite = log.context.fs.pwrite
         self._pwritev = log.context.fs.pwritev
-        self._mutex = Mutex()
-        self._lock = log.lock
-        self._lock.guard = self._mutex
-        self._lock_fd = -1
-        self._look_at = 0.0  # when to look again whether the files are still at their path
-        self._token = NOBODY
-        self._active: ActiveSegment | None = None
-        self._active_fd = -1
-        self._closed = False
         self.has_written = False
         self._index_interval = config.index_interval_bytes
         self._segment_bytes = config.segment_bytes
         self._segment_ms = config.segment_ms
         self._stamps_appends = config.message_timestamp_type == "LogAppendTime"
         self._flushes = config.durability == "disk" or config.flush_messages != NEVER or config.flush_ms != NEVER
-        self._words = log.head.words
         self._page = log.head.page
         self._tail = Tail(log.head.end_state(), config.index_interval_bytes)
         self._last_slot = SLOT_BYTES[0]  # where the end was published last
         self._sequences = ProducerSequences(log)
         self.lives = WriterLives(log)
         self._life = 0  # the one that it publishes in, as long as its token is in the head
-
-    # --- closing ---
-
-    def close(self) -> None:
-        """Give back the descriptors, and refuse further appends."""
-        with self._mutex:
-            self._closed = True
-            self._release()
-
-    def try_release(self) -> bool:
-        """Give back the descriptors until the next append; False when one is under way."""
-        taken = False
-        try:
-            (taken,) = map(Mutex.take_if_free, (self._mutex,))
-            if taken:
-                self._release()
-        finally:
-            if taken:
-                self._mutex.release()
-        return taken
-
-    def _release(self) -> None:
-        # First forget a descriptor, then close it: its number may belong to another file the moment it is closed.
-        self._token = NOBODY  # the next append takes over anew, and opens what it needs
-        self._lock_fd = -1
-        self._lock.close()
-        self._close_active()
-
-    def _close_active(self) -> None:
-        active, self._active = self._active, None
-        self._active_fd = -1
-        if active is not None:
-            active.close()
 
     def after_fork(self) -> None:
         """In a forked child: start with a free lock, own descriptors and an own identity."""
@@ -132,17 +87,6 @@ class LogEnd:
         if self._words.item(_WRITER) != self._token:
             self._take_over()
         self._log.recently_used = True
-
-    def look(self) -> None:
-        """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
-        self._log.context.root.check()
-        active, lock = self._active, self._lock.look()
-        if lock is None or (active is not None and active.file.look() is None):
-            self._release()
-            raise lost_descriptor(self._log.directory)
-        if lock.st_nlink == 0:
-            raise self._log.gone()
-        self._look_at = time.monotonic() + LOOK_INTERVAL
 
     def _take_over(self) -> None:
         """Become the writer: learn the published end, open what it lies in, and tidy up behind it."""
@@ -232,47 +176,6 @@ class LogEnd:
             )  # fmt: skip
         self._active.tidy(state)
 
-    def _refuse_unless_writable(self) -> None:
-        if self._words.item(_END) == L.END_DELETED:
-            raise self._log.gone()
-        if self._closed:
-            raise ClosedError(
-                "the log is closed", topic=self._log.topic, partition=self._log.partition, hint="open it again"
-            )
-        if self._log.context.readonly:
-            raise ReadOnlyLogError(
-                "the log was opened for reading only", path=self._log.directory, topic=self._log.topic,
-                partition=self._log.partition, hint="open it where its directory can be written",
-            )  # fmt: skip
-        if self._log.head.has_failed():
-            raise poisoned_error(self._log)
-
-    def _open_active(self, base_offset: int, *, create: bool) -> None:
-        self._log.context.root.check()  # first: the indexes would be made in another log
-        opened = ActiveSegment(self._fs, self._log.directory, base_offset, create=create)
-        if self._log.is_gone():
-            opened.close()
-            raise self._log.gone()
-        before = self._active
-        self._active, self._active_fd = opened, opened.fd
-        if before is not None:
-            before.close()
-        self._log.context.open_files.add(self._log)
-
-    def _open_lock(self) -> None:
-        self._refuse_unless_writable()
-        self._log.context.root.check()
-        lock_fd = self._lock.fd
-        if self._log.is_gone():
-            self._lock.close()
-            raise self._log.gone()
-        self._lock_fd = lock_fd
-
-    def _refuse_if_gone(self) -> None:
-        """A path may lead into another topic by now: one of the same name, made after this one was deleted."""
-        if self._log.is_gone():
-            raise self._log.gone()
-
     def _roll(self) -> None:
         """Seal the active segment and begin the next one; see the module's docstring for the crash cases."""
         tail, active = self._tail, self._active
@@ -327,34 +230,6 @@ class LogEnd:
         """Go on after a short write: a full disk shows itself now, and nothing was published."""
         whole = data if isinstance(data, bytes) else b"".join(data)
         self._fs.write_all(self._active_fd, [whole[written:]], position + written)
-
-    # --- other hands ---
-
-    def is_busy(self) -> bool:
-        """Tell whether someone else, here or in another process, is writing to the partition right now."""
-        # Under the mutex: or else the unlocking here would free the flock that an append here has just taken. Not
-        # by waiting for it: its holder may be waiting for another process.
-        taken = False
-        try:
-            (taken,) = map(Mutex.take_if_free, (self._mutex,))
-            if not taken:
-                return True
-            fd = self._lock.fd
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                pass_on_handlers(error)
-                return True
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # harmless when it was not taken
-        finally:
-            if taken:
-                self._mutex.release()
-        return False
-
-    def refuse_reentry(self) -> None:
-        """Raise ReentrantCallError in the middle of an append of this thread."""
-        self._mutex.refuse_reentry()
 
     # --- failed syncs ---
 

@@ -37,7 +37,8 @@ from eventlog.format.batch_encoder import BatchFields, EncodedBatch, joined
 from eventlog.format.producer_stamp import ProducerStamp
 from eventlog.model import AppendResult
 from eventlog.storage.lock_wait import wait_for_lock
-from eventlog.storage.log_end import NOBODY, OTHER_SLOT, LogEnd, add_all
+from eventlog.storage.log_end import OTHER_SLOT, LogEnd, add_all
+from eventlog.storage.writer_files import NOBODY
 
 _flock = fcntl.flock
 _monotonic = time.monotonic

@@ -30,9 +30,10 @@ from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import EncodedBatch
 from eventlog.model import AppendResult
 from eventlog.storage.head import EndState
-from eventlog.storage.log_end import NOBODY, SLOT_BYTES
+from eventlog.storage.log_end import SLOT_BYTES
 from eventlog.storage.marked_sync import MarkedSync
 from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.writer_files import NOBODY
 
 
 class PreparedAppend:

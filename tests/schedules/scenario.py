@@ -14,7 +14,7 @@ from tests.schedules.scheduler import Scheduler, Strategy, in_charge
 
 WATCHED = frozenset({
     "flusher.py", "head.py", "marked_sync.py", "sync_marks.py", "write_again.py", "writer_lives.py", "log_end.py",
-    "log_writer.py", "recovery.py", "attachment.py", "partition_log.py",
+    "writer_files.py", "log_writer.py", "recovery.py", "attachment.py", "partition_log.py",
 })  # fmt: skip
 _MOST_OPENED = 4  # times that a process opens the log, until it gives up
 

@@ -32,7 +32,7 @@ _TRACED = {
     "coordination/transaction_commit.py", "coordination/transaction_coordinator.py",
     "coordination/transaction_journal.py", "coordination/transaction_offsets.py",
     "coordination/transactional_id.py", "storage/prepared_append.py", "storage/log_end.py", "storage/head.py",
-    "files/file_lock.py",
+    "storage/writer_files.py", "files/file_lock.py",
 }  # fmt: skip
 # None comes between a plain store and the call that follows.
 _UNSEEN = ("self._end._mutex.release()", "self._mutex.release()")

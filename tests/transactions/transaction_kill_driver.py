@@ -33,7 +33,14 @@ GROUP = "g"
 SIZES = (0, 700, 90)  # bytes behind a value: the segments roll now and then
 TRANSACTIONS = 3
 MARKER = b"marker"
-WRITERS = ("/prepared_append.py", "/head.py", "/log_end.py", "/transaction_commit.py", "/transactional_id.py")
+WRITERS = (
+    "/prepared_append.py",
+    "/head.py",
+    "/log_end.py",
+    "/writer_files.py",
+    "/transaction_commit.py",
+    "/transactional_id.py",
+)
 
 
 def transact(producer: eventlog.Producer, number: int) -> None:
