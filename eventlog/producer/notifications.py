@@ -28,7 +28,11 @@ class Notifications:
         with self._lock:
             if delivery.done():
                 return False
-            self._callbacks.setdefault(delivery, []).append(callback)
+            kept = self._callbacks.setdefault(delivery, [])
+            kept.append(callback)
+            if delivery.done():  # by now, in another thread, which may have found nobody to tell
+                kept.remove(callback)
+                return False
             return True
 
     def settled(self, records: list[Delivery]) -> None:
