@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_SILENCE = 10**9  # ns: a member that polls writes down ten lines in it
 Event = list[Any]  # time in ns, what happened, details
 
 
@@ -160,9 +161,11 @@ def backward_commits(commits: list[tuple[int, int]]) -> list[str]:
 def unowned(histories: list[History], partitions: int, bound: int) -> list[str]:
     """Return where a partition belonged to nobody for longer than ``bound`` ns, while a member was there all along.
 
-    Time in which any process was stopped does not count: it may have been stopped while it held a lock.
+    Time in which any process was stopped does not count: it may have been stopped while it held a lock. Nor does that
+    in which one wrote nothing for a second, though it had things to do: the machine is busy with others.
     """
-    stops = sorted(stop for history in histories for stop in history.stops)
+    absences = [absence for history in histories for absence in history.stops + _hangs(history, _SILENCE)]
+    absences = sorted(absences + _empty_times(histories))
     spans: dict[int, list[tuple[int, int]]] = {partition: [] for partition in range(partitions)}
     for history in histories:
         for owned in ownerships(history):
@@ -171,17 +174,27 @@ def unowned(histories: list[History], partitions: int, bound: int) -> list[str]:
     for partition, owned in spans.items():
         reached = None
         for start, end in sorted(owned):
-            if reached is not None and start - reached - _stopped(stops, reached, start) > bound:
+            if reached is not None and start - reached - _covered(absences, reached, start) > bound:
                 found.append(f"partition {partition} has no owner for {(start - reached) / 1e9:.1f} s")
             reached = end if reached is None else max(reached, end)
     return found
 
 
-def _stopped(stops: list[tuple[int, int]], start: int, end: int) -> int:
-    """Return for how long, between the two times, at least one process was stopped."""
+def _empty_times(histories: list[History]) -> list[tuple[int, int]]:
+    """Return when no member was there; each is there from the first thing that it wrote down."""
+    found, reached = [], 0
+    for start, end in sorted((history.events[0][0], history.ended) for history in histories if history.events):
+        if start > reached:
+            found.append((reached, start))
+        reached = max(reached, end)
+    return found
+
+
+def _covered(intervals: list[tuple[int, int]], start: int, end: int) -> int:
+    """Return how much of the time from ``start`` to ``end`` lies in at least one of the intervals, which are sorted."""
     total, reached = 0, start
-    for stopped, continued in stops:
-        first, last = max(stopped, reached), min(continued, end)
+    for began, ended in intervals:
+        first, last = max(began, reached), min(ended, end)
         if last > first:
             total += last - first
             reached = last

@@ -159,7 +159,14 @@ def test_the_checker_sees_commits_that_go_back() -> None:
 
 
 def test_the_checker_sees_a_partition_without_owner() -> None:
-    """A gap that is longer than the bound is found, unless a process was stopped meanwhile."""
+    """A gap that is longer than the bound is found, unless a process was stopped or busy, or none was there."""
+    there = A._replace(ended=40)
     late = history("b", [30, "assigned", [[0, 5]]], ended=40)
-    assert len(checker.unowned([A, late], 1, 20)) == 1
-    assert checker.unowned([A, late._replace(stops=[(4, 20)])], 1, 20) == []
+    assert len(checker.unowned([there, late], 1, 20)) == 1
+    assert checker.unowned([there, late._replace(stops=[(4, 20)])], 1, 20) == []
+    assert checker.unowned([A._replace(ended=5), late], 1, 20) == [], "nobody was there"
+    silent = history("c", [2, "started", 1], [2 + 2 * NS, "alive"], ended=2 * NS + 5)
+    polling = A._replace(events=[*A.events, *([n * NS // 10, "alive"] for n in range(1, 21))], ended=2 * NS + 5)
+    much_later = history("b", [2 * NS, "assigned", [[0, 5]]], ended=2 * NS + 5)
+    assert len(checker.unowned([polling, much_later], 1, NS)) == 1
+    assert checker.unowned([polling, much_later, silent], 1, NS) == [], "one had no processor"
