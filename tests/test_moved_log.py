@@ -236,6 +236,34 @@ def test_a_poll_that_waits_when_the_log_is_moved_ends(old: Old) -> None:
     assert len(errors) == 3
 
 
+@pytest.fixture
+def seen_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[eventlog.Partition]:
+    """A partition of a log that was seen in its place a moment ago; its syncs have no more to open or to ask."""
+    for module in ("log_root", "writer_files"):
+        monkeypatch.setattr(f"eventlog.storage.{module}.LOOK_INTERVAL", 3600.0)
+    with eventlog.open(tmp_path / "log") as log:
+        partition = log.create_topic("orders", partitions=2).partitions[0]
+        for _ in range(3):
+            partition.append([b"durable"], durability="disk")
+        yield partition
+
+
+def test_a_sync_that_opens_by_path_looks(tmp_path: Path, seen_just_now: eventlog.Partition) -> None:
+    """However shortly before the log was seen: no record is called durable by the sync of another log's file."""
+    seen_just_now.log.flusher.release()
+    _move_and_make(tmp_path / "log")
+    with pytest.raises(LogMovedError):
+        seen_just_now.append([b"not durable"], durability="disk")
+
+
+def test_a_flush_looks(tmp_path: Path, seen_just_now: eventlog.Partition) -> None:
+    """A flush is refused when the log has just been moved, though nothing has to be opened for it."""
+    seen_just_now.append([b"waits"])
+    _move(tmp_path / "log")
+    with pytest.raises(LogMovedError):
+        seen_just_now.flush()
+
+
 def test_a_log_that_comes_back_goes_on(old: Old) -> None:
     """A log that was moved and moved back is the same log: everything works, and nothing was lost or written twice."""
     _move(old.path)
