@@ -101,7 +101,7 @@ def open_files(directory: Path) -> list[str]:
 
 
 def files_in_use(directory: Path) -> list[str]:
-    """Return what this process has open or mapped below the directory, deleted files too."""
+    """Return what this process has open, or ``mapped: ``, below the directory, deleted files too."""
     maps = Path("/proc/self/maps").read_text()
     mapped = [line.split(maxsplit=5)[5] for line in maps.splitlines() if "/" in line]
     return open_files(directory) + [f"mapped: {name}" for name in mapped if name.startswith(f"{directory}/")]
