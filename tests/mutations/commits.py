@@ -12,6 +12,7 @@ from eventlog.coordination.transaction_journal import TransactionJournal
 from eventlog.errors import StorageError
 from eventlog.format import layouts as L
 from eventlog.model import AppendResult
+from eventlog.producer.sequence_numbers import SequenceNumbers
 from eventlog.producer.transaction import Transaction
 from eventlog.producer.transaction_manager import TransactionManager
 from eventlog.storage.head import Head
@@ -209,17 +210,17 @@ def writer_trusts_its_failed_attempt(patch: Patch) -> None:
 def sequence_numbers_used_again(patch: Patch) -> None:
     """What follows a failed commit has the same sequence numbers: its outcome may be taken for that of both."""
 
-    def use_up(real: Any, manager: Any, appends: Any) -> None:
-        before = dict(manager._sequences)
-        real(manager, appends)
-        used, manager._sequences = manager._sequences, before
-        manager._used_by_commit = used
+    def use_up(real: Any, numbers: Any, appends: Any) -> None:
+        before = dict(numbers._next)
+        real(numbers, appends)
+        used_by_commit[numbers], numbers._next = numbers._next, before
 
     def finish(real: Any, manager: Any) -> None:
-        manager._sequences = getattr(manager, "_used_by_commit", manager._sequences)
+        manager._sequences._next = used_by_commit.get(manager._sequences, manager._sequences._next)
         real(manager)
 
-    patch.replace(TransactionManager, "_use_up_sequences", use_up)
+    used_by_commit: dict[Any, Any] = {}
+    patch.replace(SequenceNumbers, "use_up", use_up)
     patch.replace(TransactionManager, "_finish_committed", finish)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.transaction_offsets import TransactionOffsets
 from eventlog.coordination.transactional_id import TransactionalId
+from eventlog.producer.collected_records import TransactionLimits
 from eventlog.producer.delivery import Outcome
 from eventlog.producer.transaction import Transaction
 from eventlog.producer.transaction_manager import State, TransactionManager
@@ -103,4 +104,4 @@ def open_for_ever(patch: Patch) -> None:
 @caught_by("transactions/test_transaction_records.py::test_the_buffer_is_limited")
 def memory_without_limit(patch: Patch) -> None:
     """An open transaction takes more than buffer_memory."""
-    patch.replace(Transaction, "_reserve", nothing)
+    patch.replace(TransactionLimits, "reserve", nothing)

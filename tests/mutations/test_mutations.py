@@ -27,7 +27,8 @@ def result_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """Tell what became of the proofs of a mutation; those that are selected run in this order, each in its own time."""
     names = [item.callspec.params["name"] for item in request.session.items if item.path == request.path]
     command = [sys.executable, "-m", "tests.mutations.driver", *names]
-    env = {**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("mutations"))}  # what is left when it is killed
+    temporary = str(tmp_path_factory.mktemp("mutations"))  # what is left when it is killed
+    env = {**os.environ, "TMPDIR": temporary, "EVENTLOG_CRASH_STRIDE": "1"}  # a defect may show at one step alone
     found: dict[str, Result] = {}
     with (
         tempfile.TemporaryFile("w+") as errors,

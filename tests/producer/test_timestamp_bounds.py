@@ -192,8 +192,8 @@ def test_a_record_that_cannot_be_encoded_fails_the_commit(log: eventlog.EventLog
     with log.producer(transactional_id="x") as producer:
         producer.init_transactions()
         producer.begin_transaction()
-        good, bad, after = (producer.send("t", value) for value in (b"good", b"bad", b"after"))
-        bad.headers = [("\ud800", b"")]  # type: ignore[attr-defined]  # behind the back of the checks
+        good, bad, after = (producer.send("t", value, headers=[("h", b"")]) for value in (b"good", b"bad", b"after"))
+        bad.headers = [("\ud800", b"")]  # behind the back of the checks
         with pytest.raises(eventlog.InvalidRecordError):
             producer.commit_transaction()
         with pytest.raises(eventlog.TransactionAbortableError):

@@ -6,6 +6,7 @@ between, a producer that takes over from another one.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -18,6 +19,7 @@ import pytest
 
 from eventlog.coordination import offset_store
 from tests.transactions.crash_engine import PLACES, Engine
+from tests.transactions.strides import steps
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # thousands of small disks
 SEEDS = int(os.environ.get("EVENTLOG_CRASH_SEEDS", "1"))
@@ -67,22 +69,21 @@ def do(engine: Engine, script: Script) -> None:
         getattr(engine, name)(*arguments)
 
 
-def crashed(before: Script, script: Script, torn: float) -> Iterator[Engine]:
+def crashed(before: Script, script: Script, torn: float, numbers: Iterator[int]) -> Iterator[Engine]:
     """Yield an engine whose first process was cut off before one of its steps, for each; at last one that was not."""
-    step, has_crashed = 0, True
-    while has_crashed:
+    for step in numbers:
         with tempfile.TemporaryDirectory(prefix="eventlog-", dir=MEMORY) as base:
             engine = Engine(Path(base))
             do(engine, before)
             process = engine.start(0, step, torn)
             assert process is not None
             do(engine, script)
-            has_crashed = process.fs.crashed
             engine.last_step = process.fs.journal[-1]
             print(engine.last_step)
             yield engine
-        step += 1
-    assert step > 20
+            if not process.fs.crashed:
+                assert step > 20
+                return
 
 
 def lose_all(n: int) -> int:
@@ -97,7 +98,7 @@ durabilities = pytest.mark.parametrize("durability", ["os", "disk"])
 @durabilities
 def test_what_is_left_when_all_die(name: str, durability: str) -> None:
     """Each transaction is whole or absent, its offsets included, after a kill; a durable one also after a power cut."""
-    for number, engine in enumerate(crashed(*scenarios(durability)[name], torn=0.0)):
+    for number, engine in enumerate(crashed(*scenarios(durability)[name], torn=0.0, numbers=steps())):
         engine.check_disk(None)
         engine.check_disk(lose_all)
         for seed in range(SEEDS):
@@ -109,7 +110,7 @@ def test_what_is_left_when_all_die(name: str, durability: str) -> None:
 @durabilities
 def test_what_a_survivor_makes_of_it(name: str, durability: str) -> None:
     """A process that lives on sees each transaction whole or not at all, goes on, and what it does lasts."""
-    for number, engine in enumerate(crashed(*scenarios(durability)[name], torn=0.5)):
+    for number, engine in enumerate(crashed(*scenarios(durability)[name], torn=0.5, numbers=steps())):
         place = PLACES[number % 3]
         if number % 2:
             engine.append(1, place, 40, "os")  # a writer comes first, or a reader
@@ -126,7 +127,7 @@ def test_what_a_survivor_has_seen_is_final(durability: str) -> None:
     """
     before, script = scenarios(durability)["another one takes over"]
     looked = 0
-    for number, engine in enumerate(crashed(before, script, torn=0.0)):
+    for number, engine in enumerate(crashed(before, script, torn=0.0, numbers=itertools.count())):
         if engine.last_step.path.startswith("topics/__transaction_state"):
             looked += 1
             engine.see(1)

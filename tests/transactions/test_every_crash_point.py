@@ -30,6 +30,7 @@ from tests.transactions.ledger import (
     read_all,
     reopened,
 )
+from tests.transactions.strides import steps
 
 Script = Sequence[tuple[Any, ...]]
 COMMIT: Script = [("commit",)]
@@ -62,9 +63,8 @@ def lose_all(n: int) -> int:
 
 
 def crashes(durability: str, script: Script, *, others: bool = False, torn: float = 0.0) -> Iterator[Crash]:
-    """Yield a ledger that crashed, for every step of the script behind some other work; at last one that did not."""
-    step = 0
-    while True:
+    """Yield a ledger that crashed, for steps of the script behind some other work; at last one that did not."""
+    for step in steps():
         with tempfile.TemporaryDirectory(prefix="eventlog-", dir=IN_MEMORY, ignore_cleanup_errors=True) as base:
             crash = Crash(Path(base), durability, others=others)
             crash.ledger.fs.crash_at(crash.ledger.fs.steps + step, torn=torn)
@@ -73,7 +73,6 @@ def crashes(durability: str, script: Script, *, others: bool = False, torn: floa
             yield crash
             if not has_crashed:
                 return
-            step += 1
 
 
 class Crash:
