@@ -78,10 +78,11 @@ def crashed(before: Script, script: Script, torn: float, numbers: Iterator[int])
             process = engine.start(0, step, torn)
             assert process is not None
             do(engine, script)
+            has_crashed = process.fs.crashed
             engine.last_step = process.fs.journal[-1]
             print(engine.last_step)
             yield engine
-            if not process.fs.crashed:
+            if not has_crashed:
                 assert step > 20
                 return
 
