@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError
+from eventlog.files.filesystem import translate
 from eventlog.files.signal_handlers import is_from_handler
 from eventlog.storage.sync_marks import HOLDER, Seen, SyncMarks
 from eventlog.storage.write_again import bytes_behind_point, held, write_behind_point
@@ -79,8 +81,21 @@ class MarkedSync:
     def _write_again(self) -> None:
         context = contextlib.nullcontext() if self._kind == HOLDER else held(self._log)
         with contextlib.ExitStack() as files:
-            with context:
+            with context, _writing(self._log):
                 self.refuse_unless_alive()
                 fds = write_behind_point(self._log, files)
             for fd in fds:
                 self._log.context.fs.sync(fd)
+
+
+@contextlib.contextmanager
+def _writing(log: PartitionLog) -> Iterator[None]:
+    """What fails in the block is no sync: nothing is noted, and the records stay in doubt until the next one."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise  # perhaps the topic is gone
+    except OSError as error:
+        if isinstance(error, EventLogError) or is_from_handler(error):
+            raise
+        raise translate(error, log.directory) from error

@@ -217,15 +217,17 @@ def test_records_of_several_segments_are_written_again(tmp_path: Path) -> None:
         assert partition.verify().ok
 
 
-def test_no_space_to_write_again_what_is_in_doubt(tmp_path: Path) -> None:
-    """A device without room for records that have to be written once more has not failed: the next try succeeds."""
+@pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, eventlog.LogFullError), (errno.EIO, eventlog.StorageError)])
+def test_what_is_in_doubt_cannot_be_written_again(tmp_path: Path, code: int, error: type[Exception]) -> None:
+    """A write of records that have to be written once more is no sync that has failed: the next try succeeds."""
     filesystem = FailingFileSystem()
     with eventlog.open(tmp_path, filesystem=filesystem) as log:
         partition = log.create_topic("t").partitions[0]
         partition.append([b"0"])
-        filesystem.fail("write", times=2, code=errno.ENOSPC)  # first that by which others know whose sync it is
-        with pytest.raises(eventlog.LogFullError, match="once more"):
+        filesystem.fail("write", times=2, code=code)  # first that by which others know whose sync it is
+        with pytest.raises(error):
             partition.flush()
+        assert not partition.is_poisoned
         assert partition.durable_end_offset == 0
         partition.flush()
         assert partition.durable_end_offset == 1
