@@ -55,11 +55,6 @@ class Committer:
         self._last: dict[TopicPartition, int] = {}  # what was committed here last: not to be written again by the clock
         self._done: list[tuple[CommitCallback, Offsets, BaseException | None]] = []
 
-    @property
-    def is_automatic(self) -> bool:
-        """Tell whether commits happen without being asked for."""
-        return self._interval is not None
-
     def stop(self) -> None:
         """Commit nothing any more without being asked for it."""
         self._interval = None

@@ -62,7 +62,7 @@ class OpenFile:
         The number is taken from the list after that: where the look can be interrupted, a second try can follow.
         """
         numbers: Iterator[Any] = itertools.takewhile(_is_there, map(self._fds.__getitem__, itertools.repeat(-1)))
-        known = next(identities(iter((self.fd,))))
+        known = next(identities(iter((self.fd,))), None)  # None when other code has closed it by now: it is lost
         is_same = itertools.takewhile(bool, map(operator.eq, identities(numbers), itertools.repeat(known)))
         pairs = zip(is_same, iter(self._fds.pop, _NO_MORE), strict=False)
         self.closing = map(self._close, map(operator.itemgetter(1), pairs))

@@ -15,7 +15,7 @@ from eventlog.producer.attempt import RetryPolicy
 from eventlog.producer.delivery import Delivery
 from eventlog.producer.delivery_errors import not_in_time
 from eventlog.producer.producer_id import new_producer_id
-from eventlog.producer.record_buffer import BATCH_OVERHEAD, SMALL, RecordBuffer
+from eventlog.producer.record_buffer import SMALL, RecordBuffer, most_small_bytes
 from eventlog.producer.unplaced_records import UnplacedRecords
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic import Topic
@@ -95,7 +95,7 @@ class BufferPool:
         found = self._unplaced.get(topic.name)
         if found is not None and found.topic is topic:
             return found
-        most = min(SMALL, topic.config.max_message_bytes - BATCH_OVERHEAD)
+        most = most_small_bytes(topic.config)
         with self._lock:
             found = self._unplaced.get(topic.name)
             if found is None or found.topic is not topic:

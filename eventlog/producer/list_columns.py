@@ -17,11 +17,13 @@ from eventlog.topics.partition import Partition
 
 
 class Split(NamedTuple):
-    """Which records go where: each partition's number, and its part of ``order``: from where, and up to where."""
+    """Which records go where.
 
-    order: (
-        NDArray[np.intp] | None
-    )  # the places of the records in the list, partition by partition; None for as they are
+    ``order`` has the places of the records in the list, partition by partition; None for as they are. ``parts`` has the
+    number of each partition, and its part of the order: from where, and up to where.
+    """
+
+    order: NDArray[np.intp] | None
     parts: list[tuple[int, int, int]]
 
     def places(self, low: int, high: int) -> Places:

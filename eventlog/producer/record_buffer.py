@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from eventlog.config import ProducerConfig
+from eventlog.config import ProducerConfig, TopicConfig
 from eventlog.errors import ClosedError, EventLogError, ReentrantCallError
 from eventlog.files.mutex import Mutex
 from eventlog.files.signal_handlers import pass_on_handlers
@@ -32,6 +32,11 @@ _RETRY_PAUSE = 0.0005  # between looks at a partition whose lock another process
 SMALL = 4096  # bytes: larger records are counted one by one against buffer_memory
 BATCH_OVERHEAD = 256  # bytes, rounded up: what a batch of one record needs beside key and value
 _FIRST_LIMIT = 64  # records, until the first batch has told their size
+
+
+def most_small_bytes(config: TopicConfig) -> int:
+    """Return how many bytes of key, value and headers a record may have that is not counted, and fits into a batch."""
+    return min(SMALL, config.max_message_bytes - BATCH_OVERHEAD)
 
 
 class RecordBuffer(InFlight):
@@ -67,7 +72,7 @@ class RecordBuffer(InFlight):
         self.limit = self.full  # when to try to write: later, where it could not be done at once
         self.last = False  # the producer was closed: whatever still slips in is written at once
         self.is_slow = (config.durability or partition.config.durability) == "disk"  # an append waits for the device
-        self.small = min(SMALL, partition.config.max_message_bytes - BATCH_OVERHEAD)  # see `SMALL`
+        self.small = most_small_bytes(partition.config)
         self._batch_size = config.batch_size
         self._most = most  # records that `limit` may reach: that values are small now says nothing about the next
         self._codec = codec

@@ -83,12 +83,6 @@ def batch_behind(damage: Damage) -> RecordBatch | None:
     return _restored_there(damage) or _successor(damage) or _behind(damage)
 
 
-def restored_at(damage: Damage) -> RecordBatch | None:
-    """Return the batch that begins at the damage, if only its first bytes are damaged."""
-    batch = batch_behind(damage)
-    return batch if batch is not None and batch.header_offset == damage.offset else None
-
-
 class Reached(NamedTuple):
     """``batch`` holds the offset that was asked for; or it is None, and ``damage`` has taken that offset.
 

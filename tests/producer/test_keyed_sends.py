@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eventlog
-from eventlog.partitioners import FEW_KEYS, murmur2
+from eventlog.partitioners import FEW_KEYS
+from tests.producer.placed import home, stored
 
 names = (f"topic-{number}" for number in itertools.count())
 
@@ -22,26 +21,11 @@ headers = st.one_of(st.none(), st.lists(st.tuples(st.text(max_size=4), st.one_of
 examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[eventlog.EventLog]:
-    with eventlog.open(tmp_path / "log") as opened:
-        yield opened
-
-
-def home(key: bytes, partitions: int) -> int:
-    """The partition of a key, as Kafka's Java client computes it."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
 def contents(topic: eventlog.Topic) -> list[list[tuple[Any, ...]]]:
     """What each partition has, in the order of offsets."""
     return [
-        [
-            (record.key, record.value, record.timestamp_ms, tuple(record.headers or ()))
-            for batch in partition.read(0, max_bytes=1 << 30)
-            for record in batch.records()
-        ]
-        for partition in topic.partitions
+        [(record.key, record.value, record.timestamp_ms, tuple(record.headers or ())) for record in records]
+        for records in stored(topic)
     ]
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,12 +27,6 @@ some = st.one_of(
     st.lists(st.tuples(values, st.none(), st.none(), st.none(), st.floats(0, 3)), min_size=1, max_size=30),
     st.lists(st.tuples(values, st.binary(max_size=9), st.none(), st.none(), st.just(1.0)), min_size=1, max_size=30),
 )
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[eventlog.EventLog]:
-    with eventlog.open(tmp_path / "log") as opened:
-        yield opened
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -13,45 +13,27 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
 import eventlog
-from eventlog.partitioners import FEW_KEYS, murmur2
+from eventlog.partitioners import FEW_KEYS
 from tests.forking import fork
 from tests.interrupting import interrupted_before_line
+from tests.producer.placed import home, stored
 
 NEVER_LINGERED = 10**9  # milliseconds
 PLACING = f"{os.sep}unplaced_records.py"
 names = (f"topic-{number}" for number in itertools.count())
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[eventlog.EventLog]:
-    with eventlog.open(tmp_path / "log") as opened:
-        yield opened
-
-
-def home(key: bytes, partitions: int) -> int:
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def stored(log: eventlog.EventLog, name: str) -> list[list[eventlog.Record]]:
-    """The records of each partition, in the order of offsets."""
-    return [
-        [record for batch in partition.read(0, max_bytes=1 << 30) for record in batch.records()]
-        for partition in log.topic(name).partitions
-    ]
-
-
 def assert_right(
     log: eventlog.EventLog, name: str, accepted: dict[int, tuple[bytes | None, eventlog.Delivery]]
 ) -> None:
     """Each record is there once, where its delivery and its key say, and partitions keep the order of sends."""
-    found = stored(log, name)
+    found = stored(log.topic(name))
     numbers = [[int(record.value.split()[0]) for record in records if record.value] for records in found]
     assert sorted(itertools.chain(*numbers)) == sorted(accepted)
     assert all(part == sorted(part) for part in numbers)
@@ -155,7 +137,7 @@ def test_an_interrupt_before_any_line_loses_and_doubles_nothing(log: eventlog.Ev
             send(FEW_KEYS)
             where = where or interrupted_before_line(line, producer.flush, places_records)
             send(3)
-        parts = [[int(record.value or b"") for record in records] for records in stored(log, name)]
+        parts = [[int(record.value or b"") for record in records] for records in stored(log.topic(name))]
         assert all(part == sorted(set(part)) for part in parts), where
         assert set(accepted) <= {number for part in parts for number in part}, where
         if where is None:
@@ -194,7 +176,7 @@ def test_a_handler_may_send_and_flush_in_the_middle_of_placing(log: eventlog.Eve
 
             called = before_line(line, producer._pool.place_all, handler, PLACING)
             producer.flush()
-            found = sorted(int(record.value or b"") for records in stored(log, name) for record in records)
+            found = sorted(int(record.value or b"") for records in stored(log.topic(name)) for record in records)
             assert found == sorted(number for number, _ in sent)
             assert all(delivery.done() for _, delivery in sent)
         if not called:
@@ -276,7 +258,7 @@ def test_threads_keep_their_order(log: eventlog.EventLog) -> None:
         for thread in threads:
             thread.join()
     seen = defaultdict(list)
-    for partition, records in enumerate(stored(log, "t")):
+    for partition, records in enumerate(stored(log.topic("t"))):
         for record in records:
             thread_number, number = map(int, (record.value or b"").split())
             seen[thread_number, partition].append(number)
@@ -352,7 +334,7 @@ def test_a_forked_child_has_no_part_in_them(log: eventlog.EventLog) -> None:
 
     assert fork(child) == 0
     producer.close()
-    values = [record.value for records in stored(log, "t") for record in records]
+    values = [record.value for records in stored(log.topic("t")) for record in records]
     assert (values.count(b"parent"), values.count(b"child")) == (30, 30)
     assert all(delivery.done() for delivery in waiting)
 
@@ -368,5 +350,5 @@ def test_serializers_of_keys_are_always_called(log: eventlog.EventLog) -> None:
     with log.producer(key_serializer=lambda key: key[::-1]) as producer:
         for number in range(100):
             producer.send("t", b"%d" % number, b"abc"[: number % 3 + 1])
-    keys = [record.key for records in stored(log, "t") for record in records]
+    keys = [record.key for records in stored(log.topic("t")) for record in records]
     assert set(keys) == {b"k%d" % number for number in range(100)} | {b"a", b"ba", b"cba"}

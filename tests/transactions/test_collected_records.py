@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import eventlog
-from eventlog.partitioners import FEW_KEYS, murmur2
+from eventlog.partitioners import FEW_KEYS
 from tests.interrupting import called_before_line, interrupted_before_line
+from tests.producer.placed import home, stored
 
 FILES = ("transaction.py", "transaction_manager.py", "collected_records.py", "transaction_sends.py", "placing.py")
 
@@ -28,28 +29,10 @@ UNSEEN = (  # between plain stores no signal is looked for
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[eventlog.EventLog]:
-    with eventlog.open(tmp_path / "log") as opened:
-        yield opened
-
-
-@pytest.fixture
 def producer(log: eventlog.EventLog) -> Iterator[eventlog.Producer]:
     with log.producer(transactional_id="id") as made:
         made.init_transactions()
         yield made
-
-
-def home(key: bytes, partitions: int) -> int:
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def stored(log: eventlog.EventLog, name: str) -> list[list[eventlog.Record]]:
-    """The records of each partition, in the order of offsets."""
-    return [
-        [record for batch in partition.read(0, max_bytes=1 << 30) for record in batch.records()]
-        for partition in log.topic(name).partitions
-    ]
 
 
 class Sent:
@@ -100,7 +83,7 @@ def test_every_way_to_send_keeps_the_order_of_a_partition(
             producer.commit_transaction()
             committed += sent
             listed += lists
-    found = stored(log, "t")
+    found = stored(log.topic("t"))
     order = [[int((record.value or b"").split()[0]) for record in part] for part in found]
     assert all(part == sorted(part) for part in order)
     assert sorted(itertools.chain(*order)) == sorted(
@@ -167,7 +150,7 @@ def test_a_send_without_a_transaction_is_refused(
         end()
         with pytest.raises(eventlog.IllegalStateError):
             producer.send("t", b"none", key)
-    assert [record.value for part in stored(log, "t") for record in part] == [b"0", b"1", b"2"]
+    assert [record.value for part in stored(log.topic("t")) for record in part] == [b"0", b"1", b"2"]
 
 
 @pytest.mark.parametrize("key", [None, b"key"])
@@ -181,7 +164,7 @@ def test_a_fenced_producer_is_told_by_its_next_send(
         with pytest.raises(eventlog.ProducerFencedError):
             producer.send("t", b"fenced", key)
     assert all(isinstance(one.exception(), eventlog.ProducerFencedError) for one in sent)
-    assert not any(stored(log, "t"))
+    assert not any(stored(log.topic("t")))
 
 
 @pytest.mark.parametrize("key", [None, b"key"])
@@ -216,7 +199,7 @@ def test_what_does_not_fit_into_buffer_memory_is_refused_and_the_others_stay(
             for _ in range(3):
                 with pytest.raises(eventlog.BufferExhaustedError, match="holds"):
                     producer.send("t", bytes(100), key)
-        assert sum(map(len, stored(log, "t"))) == 10_000 // size
+        assert sum(map(len, stored(log.topic("t")))) == 10_000 // size
 
 
 def test_a_record_that_failed_is_told_by_the_next_send(log: eventlog.EventLog, producer: eventlog.Producer) -> None:
@@ -230,7 +213,7 @@ def test_a_record_that_failed_is_told_by_the_next_send(log: eventlog.EventLog, p
     with pytest.raises(eventlog.TransactionAbortableError):
         producer.commit_transaction()
     producer.abort_transaction()
-    assert not any(stored(log, "t"))
+    assert not any(stored(log.topic("t")))
 
 
 def test_a_deleted_topic_is_told_by_the_next_send(log: eventlog.EventLog, producer: eventlog.Producer) -> None:
@@ -257,10 +240,10 @@ def test_a_topic_that_was_made_anew_is_another_one(log: eventlog.EventLog, produ
     with pytest.raises(eventlog.EventLogError):
         producer.commit_transaction()
     producer.abort_transaction()
-    assert not any(stored(log, "t"))
+    assert not any(stored(log.topic("t")))
     begun(log, producer)
     producer.commit_transaction()
-    assert sum(map(len, stored(log, "t"))) == 3
+    assert sum(map(len, stored(log.topic("t")))) == 3
 
 
 def test_serializers_are_always_called(log: eventlog.EventLog) -> None:
@@ -276,7 +259,7 @@ def test_serializers_are_always_called(log: eventlog.EventLog) -> None:
             producer.send("t", {}, b"bytes")
         with pytest.raises(eventlog.SerializationError):
             producer.send("t", {1, 2}, "k")
-    found = [record for part in stored(log, "t") for record in part]
+    found = [record for part in stored(log.topic("t")) for record in part]
     assert {record.value for record in found} == {b'{"n":%d}' % number for number in range(50)}
     assert {record.key for record in found} == {b"k%d" % n for n in range(50) if n % 3} | {None}
 
@@ -402,7 +385,7 @@ def test_threads_send_while_transactions_end(log: eventlog.EventLog, producer: e
         for thread in threads:
             thread.join()
         sys.setswitchinterval(interval)
-    found = stored(log, "t")
+    found = stored(log.topic("t"))
     seen: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place, part in enumerate(found):
         for record in part:
