@@ -217,15 +217,18 @@ def test_records_of_several_segments_are_written_again(tmp_path: Path) -> None:
         assert partition.verify().ok
 
 
-@pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, eventlog.LogFullError), (errno.EIO, eventlog.StorageError)])
-def test_what_is_in_doubt_cannot_be_written_again(tmp_path: Path, code: int, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("code", "error", "says"),
+    [(errno.ENOSPC, eventlog.LogFullError, "once more"), (errno.EIO, eventlog.StorageError, "Input/output")],
+)
+def test_what_is_in_doubt_cannot_be_written_again(tmp_path: Path, code: int, error: type[Exception], says: str) -> None:
     """A write of records that have to be written once more is no sync that has failed: the next try succeeds."""
     filesystem = FailingFileSystem()
     with eventlog.open(tmp_path, filesystem=filesystem) as log:
         partition = log.create_topic("t").partitions[0]
         partition.append([b"0"])
         filesystem.fail("write", times=2, code=code)  # first that by which others know whose sync it is
-        with pytest.raises(error):
+        with pytest.raises(error, match=says):
             partition.flush()
         assert not partition.is_poisoned
         assert partition.durable_end_offset == 0
