@@ -232,8 +232,8 @@ def commit_example(path: Path) -> tuple[OffsetTable, bytes]:
         store.commit("billing", {orders[0]: first, orders[1]: second})
         clock.advance(1)
         store.delete("billing", [orders[1]])
-        with OffsetPartition(log.topic("__consumer_offsets"), 9).table() as table:
-            return table, (path / "topics" / "__consumer_offsets" / "9" / SEGMENT).read_bytes()
+        table = OffsetPartition(log.topic("__consumer_offsets"), 9).ask(lambda table: table)
+        return table, (path / "topics" / "__consumer_offsets" / "9" / SEGMENT).read_bytes()
 
 
 def test_the_page_of_committed_offsets_shows_what_is_written(tmp_path: Path) -> None:

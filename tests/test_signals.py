@@ -25,7 +25,9 @@ import pytest
 
 import eventlog
 from eventlog.files.filesystem import FileSystem
+from eventlog.files.mutex import holds_any
 from eventlog.files.signal_handlers import is_from_handler
+from eventlog.storage.sync_marks import GROUP
 from tests.interrupting import Interrupter
 from tests.reentering import CALLS, World, allowed, check
 
@@ -295,6 +297,56 @@ def test_an_error_that_a_handler_raises_in_an_append(log_path: Path, raiser: Rai
         partition.append([b"last"], durability="disk")
         assert partition.verify().ok
         assert partition.durable_end_offset == len(expected) + 1
+
+
+def _leave_a_mark(world: World) -> None:
+    """A sync of this process was interrupted, so that the next one writes its records again."""
+    partition = world.log.topic("t").partitions[0]
+    partition.append([b"x"])
+    marks = partition.log.flusher._marks
+    marks.leave(marks.begin(GROUP, partition.log.head.life), partition.log.head.life)
+
+
+BLOCKS: dict[str, Callable[[World], object]] = {
+    "create": lambda world: world.log.create_topic("new", exist_ok=True),
+    "grow": lambda world: world.log.topic("t").add_partitions(len(world.log.topic("t").partitions)),
+    "delete": lambda world: world.log.delete_topic(world.log.create_topic("doomed", exist_ok=True).name),
+    "committed": lambda world: world.log.consumer(group="other").committed(eventlog.TopicPartition("t", 0)),
+    "sync in doubt": lambda world: (_leave_a_mark(world), world.log.topic("t").partitions[0].flush()),
+}
+
+
+@pytest.mark.parametrize("call", BLOCKS)
+def test_an_interrupt_on_the_way_into_a_block_or_out_of_it(log_path: Path, call: str) -> None:
+    """It comes when a context manager of Python's own has just begun its block, or ended it, where a call has one: no lock
+    is held then, though the error that tells of it is still at hand.
+    """
+    world = World(log_path)
+    BLOCKS[call](world)
+    for moment in itertools.count():
+        returns = itertools.count()
+
+        def trace(frame: FrameType, event: str, argument: object, moment: int = moment, count: Any = returns) -> Any:
+            if frame.f_code.co_filename != contextlib.__file__:
+                return trace if event == "call" else None
+            if event == "return" and next(count) == moment:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        interrupt = None
+        sys.settrace(trace)
+        try:
+            BLOCKS[call](world)
+        except KeyboardInterrupt as error:
+            interrupt = error
+        finally:
+            sys.settrace(None)
+        assert not holds_any(), f"at the return number {moment} of contextlib: {interrupt!r}"
+        if interrupt is None:
+            break
+    world.close_clients()
+    world.log.close()
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TypeVar
 
 from eventlog.coordination.offset_records import fingerprint
 from eventlog.coordination.offset_snapshot import Snapshot, read_snapshot, write_snapshot
@@ -30,6 +31,7 @@ LEAST_RECORDS = 1000  # that a start replays in some ten milliseconds; a snapsho
 RECORDS_PER_ENTRY = 2  # a snapshot of many entries is worth writing when many records have followed the one before
 
 logger = logging.getLogger("eventlog")
+_Answer = TypeVar("_Answer")
 
 
 class OffsetPartition:
@@ -118,9 +120,8 @@ class OffsetPartition:
 
     # --- asking ---
 
-    @contextlib.contextmanager
-    def table(self, *, settled: bool = True) -> Iterator[OffsetTable]:
-        """Hand out the table as of now, for as long as the block lasts.
+    def ask(self, question: Callable[[OffsetTable], _Answer], *, settled: bool = True) -> _Answer:
+        """Ask the table as of now.
 
         Not before a transaction is ``settled`` that is being committed, as whoever takes a partition over must not miss
         its offsets. Who only looks does not wait for a process that may have been stopped in the middle of that.
@@ -128,7 +129,7 @@ class OffsetPartition:
         if settled:
             self._partition.log.settled_end_offset()  # without the lock: others look meanwhile
         with self._lock:
-            yield self._follow()
+            return question(self._follow())
 
     def _follow(self) -> OffsetTable:
         """Bring the table up to the log end offset. The caller has the lock."""

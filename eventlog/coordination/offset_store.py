@@ -83,8 +83,7 @@ class OffsetStore:
         found = self._to_read(group)
         if found is None:
             return []
-        with found.table() as table:
-            return table.partitions(group)
+        return found.ask(lambda table: table.partitions(group))
 
     # --- asking ---
 
@@ -99,8 +98,7 @@ class OffsetStore:
         found = self._to_read(group)
         if found is None:
             return dict.fromkeys(partitions)
-        with found.table() as table:
-            commits = [(tp, table.committed(group, tp)) for tp in partitions]
+        commits = found.ask(lambda table: [(tp, table.committed(group, tp)) for tp in partitions])
         return {tp: None if commit is None else commit.position for tp, commit in commits}
 
     def all_committed(self, group: str) -> dict[TopicPartition, Committed]:
@@ -111,15 +109,13 @@ class OffsetStore:
         found = self._to_read(group)
         if found is None:
             return {}
-        with found.table(settled=False) as table:
-            return table.all_committed(group)
+        return found.ask(lambda table: table.all_committed(group), settled=False)
 
     def groups(self) -> list[str]:
         """Return every group that has committed offsets, sorted."""
         groups: list[str] = []
         for partition in self._all():
-            with partition.table(settled=False) as table:
-                groups += table.groups()
+            groups += partition.ask(OffsetTable.groups, settled=False)
         return sorted(groups)
 
     # --- expiry ---
@@ -134,17 +130,18 @@ class OffsetStore:
         """
         stale: list[str] = []
         for partition in self._all():
-            with partition.table(settled=False) as table:
-                stale += filter(partial(self._is_stale, table), table.groups())
+            stale += partition.ask(self._stale_in, settled=False)
         return sorted(stale)
+
+    def _stale_in(self, table: OffsetTable) -> list[str]:
+        return list(filter(partial(self._is_stale, table), table.groups()))
 
     def is_stale(self, group: str) -> bool:
         """Tell whether the group is one of the `stale_groups`."""
         found = self._to_read(group)
         if found is None:
             return False
-        with found.table() as table:
-            return self._is_stale(table, group)
+        return found.ask(lambda table: self._is_stale(table, group))
 
     def _is_stale(self, table: OffsetTable, group: str) -> bool:
         oldest = int(self._time() * 1000) - self._retention_ms
@@ -210,8 +207,7 @@ class OffsetStore:
     def check(self) -> None:
         """Raise AssertionError unless the invariants of what is known here hold."""
         for partition in self._all():
-            with partition.table() as table:
-                table.check()
+            partition.ask(OffsetTable.check)
 
 
 def _after_fork_in_child() -> None:

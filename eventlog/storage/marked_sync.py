@@ -11,7 +11,7 @@ from eventlog.errors import EventLogError
 from eventlog.files.filesystem import translate
 from eventlog.files.signal_handlers import is_from_handler
 from eventlog.storage.sync_marks import HOLDER, Seen, SyncMarks
-from eventlog.storage.write_again import bytes_behind_point, held, write_behind_point
+from eventlog.storage.write_again import bytes_behind_point, while_held, write_behind_point
 from eventlog.storage.writer_lives import ended_error, poisoned_error
 
 if TYPE_CHECKING:
@@ -79,13 +79,15 @@ class MarkedSync:
         self.refuse_unless_alive()
 
     def _write_again(self) -> None:
-        context = contextlib.nullcontext() if self._kind == HOLDER else held(self._log)
         with contextlib.ExitStack() as files:
-            with context, _writing(self._log):
-                self.refuse_unless_alive()
-                fds = write_behind_point(self._log, files)
+            fds = while_held(self._log, lambda: self._written(files), is_held=self._kind == HOLDER)
             for fd in fds:
                 self._log.context.fs.sync(fd)
+
+    def _written(self, files: contextlib.ExitStack) -> list[int]:
+        with _writing(self._log):
+            self.refuse_unless_alive()
+            return write_behind_point(self._log, files)
 
 
 @contextlib.contextmanager

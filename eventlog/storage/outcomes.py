@@ -14,12 +14,11 @@ a partition may be called durable while the outcome of a transaction before it i
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from eventlog.format import layouts as L
 from eventlog.storage.log_cursor import LogCursor
-from eventlog.storage.write_again import held
+from eventlog.storage.write_again import while_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,10 +51,13 @@ class Outcomes:
         log, journal = self._log, self._log.context.journal
         life = journal.life()
         if self.has_new() and log.head.words.item(L.HEAD_OUTCOMES) not in (life, L.NO_OUTCOMES):
-            with contextlib.nullcontext() if is_held else held(log):
-                journal.write_again(log.topic, log.topic_id, log.partition, self._batches())
-                log.head.words[L.HEAD_OUTCOMES] = life
+            while_held(log, lambda: self._write_again(life), is_held=is_held)
         return life
+
+    def _write_again(self, life: int) -> None:
+        log = self._log
+        log.context.journal.write_again(log.topic, log.topic_id, log.partition, self._batches())
+        log.head.words[L.HEAD_OUTCOMES] = life
 
     def _batches(self) -> Iterator[RecordBatch]:
         """Yield the batches of transactions behind the durable end."""

@@ -10,8 +10,8 @@ import contextlib
 import fcntl
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from eventlog.errors import StorageError
 from eventlog.storage.head import EndState
@@ -23,15 +23,21 @@ if TYPE_CHECKING:
     from eventlog.format.record_batch import RecordBatch
     from eventlog.storage.partition_log import PartitionLog
 
+_Answer = TypeVar("_Answer")
 
-@contextlib.contextmanager
-def held(log: PartitionLog) -> Iterator[None]:
-    """Hold the partition, as its writer, within the block."""
+
+def while_held(log: PartitionLog, call: Callable[[], _Answer], *, is_held: bool) -> _Answer:
+    """Call while this process holds the partition, as its writer; ``is_held`` says that the caller does already.
+
+    No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
+    """
+    if is_held:
+        return call()
     end = log.writer
     with end._mutex:
         try:
             end.lock_and_take_over()
-            yield
+            return call()
         finally:
             if end._lock_fd >= 0:
                 fcntl.flock(end._lock_fd, fcntl.LOCK_UN)

@@ -21,7 +21,8 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
 from eventlog.config import TopicConfig
 from eventlog.errors import (
@@ -50,6 +51,7 @@ from eventlog.topics.topic import Topic
 from eventlog.topics.topic_files import MAX_PARTITIONS, TopicFiles
 
 logger = logging.getLogger("eventlog")
+_Answer = TypeVar("_Answer")
 
 
 def check_topic_name(name: object) -> str:
@@ -172,13 +174,15 @@ class TopicRegistry:
 
     # --- changing ---
 
-    @contextlib.contextmanager
-    def _changing(self, path: str) -> Iterator[None]:
-        """Hold the log's root lock, in the log that was opened. Errors of the operating system tell of ``path``."""
+    def _while_held(self, path: str, change: Callable[[], _Answer]) -> _Answer:
+        """Call with the log's root lock, in the log that was opened. Errors of the operating system tell of ``path``.
+
+        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
+        """
         self.root.check()  # first: the lock's file would be made in another log
         with self._change, translated(path), self._root_lock, self._mutex:
             self.root.check()
-            yield
+            return change()
 
     def create(
         self, name: str, partitions: int, config: TopicConfig, *, exist_ok: bool, given: Collection[str] = ()
@@ -192,28 +196,34 @@ class TopicRegistry:
         self.refuse_readonly()
         directory = os.path.join(self._directory, name)
         files = TopicFiles(self._context, directory, name, uuid.uuid4().hex, partitions, config)
-        with self._changing(directory):
-            if self._fs.has_directory(directory):
-                if exist_ok:
-                    topic = self.get(name)
-                    _check_fit(topic, partitions, config, given)
-                    return topic
+
+        def create() -> Topic:
+            if not self._fs.has_directory(directory):
+                return self._create(name, files)
+            if not exist_ok:
                 raise TopicExistsError("the topic exists already", topic=name, hint="pass exist_ok=True to accept it")
-            self._refuse_collision(name)
-            self._finish_deletion(name)
-            staged = os.path.join(self._directory, STAGED + files.topic_id)
-            try:
-                self._fs.mkdir(staged)
-                files.write(staged)
-                self.root.check()
-                self._fs.rename(staged, directory)
-            except BaseException:
-                with suppress(OSError):
-                    self._fs.remove_tree(staged)
-                raise
-            self._fs.sync_directory(self._directory)
-            self._session.bump_metadata()
-            return self.get(name)
+            topic = self.get(name)
+            _check_fit(topic, partitions, config, given)
+            return topic
+
+        return self._while_held(directory, create)
+
+    def _create(self, name: str, files: TopicFiles) -> Topic:
+        self._refuse_collision(name)
+        self._finish_deletion(name)
+        staged = os.path.join(self._directory, STAGED + files.topic_id)
+        try:
+            self._fs.mkdir(staged)
+            files.write(staged)
+            self.root.check()
+            self._fs.rename(staged, files.directory)
+        except BaseException:
+            with suppress(OSError):
+                self._fs.remove_tree(staged)
+            raise
+        self._fs.sync_directory(self._directory)
+        self._session.bump_metadata()
+        return self.get(name)
 
     def _refuse_collision(self, name: str) -> None:
         """Raise InvalidTopicError for ``a_b`` beside ``a.b``: Kafka's metrics are named with a ``_`` for both."""
@@ -231,41 +241,43 @@ class TopicRegistry:
         """Delete the topic and all its records; see the module's docstring for the crash cases."""
         check_topic_name(name)
         self.refuse_readonly()
-        with self._changing(self._directory):
-            files = self._read(name)
-            self._fs.rename(files.directory, os.path.join(self._directory, DELETED + name))
-            self._fs.sync_directory(self._directory)
-            self._session.bump_metadata()
-            self._finish_deletion(name)
-            topic = self._known.pop(name, None)
+        topic = self._while_held(self._directory, lambda: self._delete(name))
         if topic is not None:
             topic.tell_users()
             topic.close()
+
+    def _delete(self, name: str) -> Topic | None:
+        files = self._read(name)
+        self._fs.rename(files.directory, os.path.join(self._directory, DELETED + name))
+        self._fs.sync_directory(self._directory)
+        self._session.bump_metadata()
+        self._finish_deletion(name)
+        return self._known.pop(name, None)
 
     def add_partitions(self, name: str, total: int) -> None:
         """Grow the topic to ``total`` partitions."""
         check_topic_name(name)
         _check_count(total, name)
         self.refuse_readonly()
-        with self._changing(self._directory):
-            files = self._read(name)
-            if total < files.partition_count:
-                raise InvalidPartitionsError(
-                    f"{name} has {files.partition_count} partitions, and they cannot be removed", topic=name,
-                    hint="their records would be lost and every key would move; copy into a new topic instead",
-                )  # fmt: skip
-            files.partition_count = total
-            files.write()
-            self._session.bump_metadata()
-            topic = self._known.get(name)
-            if topic is not None and topic.topic_id == files.topic_id:
-                topic.files.partition_count = total  # known at once to whoever holds the topic here
+        self._while_held(self._directory, lambda: self._grow(name, total))
+
+    def _grow(self, name: str, total: int) -> None:
+        files = self._read(name)
+        if total < files.partition_count:
+            raise InvalidPartitionsError(
+                f"{name} has {files.partition_count} partitions, and they cannot be removed", topic=name,
+                hint="their records would be lost and every key would move; copy into a new topic instead",
+            )  # fmt: skip
+        files.partition_count = total
+        files.write()
+        self._session.bump_metadata()
+        topic = self._known.get(name)
+        if topic is not None and topic.topic_id == files.topic_id:
+            topic.files.partition_count = total  # known at once to whoever holds the topic here
 
     def sweep(self) -> None:
         """Finish what a crashed process began. Called by the first process of a session."""
-        with self._changing(self._directory):
-            for name in self._fs.listdir(self._directory):
-                self._try_to_finish(name)
+        self._while_held(self._directory, lambda: list(map(self._try_to_finish, self._fs.listdir(self._directory))))
 
     def _try_to_finish(self, name: str) -> None:
         try:
