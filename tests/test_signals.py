@@ -318,8 +318,8 @@ BLOCKS: dict[str, Callable[[World], object]] = {
 
 @pytest.mark.parametrize("call", BLOCKS)
 def test_an_interrupt_on_the_way_into_a_block_or_out_of_it(log_path: Path, call: str) -> None:
-    """It comes when a context manager of Python's own has just begun its block, or ended it, where a call has one: no lock
-    is held then, though the error that tells of it is still at hand.
+    """It comes when a context manager of Python's own has just begun its block, or ended it, where a call has one: no
+    lock is held then, though the error that tells of it is still at hand.
     """
     world = World(log_path)
     BLOCKS[call](world)
