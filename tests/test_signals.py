@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 import eventlog
+from eventlog.files.file_lock import is_locked
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mutex import holds_any
 from eventlog.files.signal_handlers import is_from_handler
@@ -307,11 +308,38 @@ def _leave_a_mark(world: World) -> None:
     marks.leave(marks.begin(GROUP, partition.log.head.life), partition.log.head.life)
 
 
+def _poll_once(consumer: eventlog.Consumer) -> None:
+    consumer.poll()
+    consumer.close()
+
+
+def _commit_one(producer: eventlog.Producer) -> None:
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send("t", b"x")
+    producer.commit_transaction()
+
+
+def _commit_alone(world: World) -> None:
+    consumer = world.log.consumer(group="alone")
+    consumer.assign([eventlog.TopicPartition("t", 0)])
+    consumer.commit({eventlog.TopicPartition("t", 0): 0})
+
+
+def _locked(log_path: Path) -> list[Path]:
+    """The locks between processes that anybody holds, of those that are held for a moment only."""
+    return [path for path in log_path.rglob("lock") if is_locked(FileSystem(), str(path))]
+
+
 BLOCKS: dict[str, Callable[[World], object]] = {
     "create": lambda world: world.log.create_topic("new", exist_ok=True),
     "grow": lambda world: world.log.topic("t").add_partitions(len(world.log.topic("t").partitions)),
     "delete": lambda world: world.log.delete_topic(world.log.create_topic("doomed", exist_ok=True).name),
     "committed": lambda world: world.log.consumer(group="other").committed(eventlog.TopicPartition("t", 0)),
+    "join": lambda world: _poll_once(world.log.consumer("t", group="h")),
+    "new epoch": lambda world: world.log.producer(transactional_id="y").init_transactions(),
+    "transaction": lambda world: _commit_one(world.log.producer(transactional_id="z")),
+    "delete a group": lambda world: (_commit_alone(world), world.log.delete_group("alone")),
     "sync in doubt": lambda world: (_leave_a_mark(world), world.log.topic("t").partitions[0].flush()),
 }
 
@@ -342,7 +370,8 @@ def test_an_interrupt_on_the_way_into_a_block_or_out_of_it(log_path: Path, call:
             interrupt = error
         finally:
             sys.settrace(None)
-        assert not holds_any(), f"at the return number {moment} of contextlib: {interrupt!r}"
+        where = f"at the return number {moment} of contextlib: {interrupt!r}"
+        assert not holds_any() and not _locked(log_path), where
         if interrupt is None:
             break
     world.close_clients()

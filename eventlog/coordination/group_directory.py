@@ -18,10 +18,10 @@ looks, and joins again. Committed offsets lie elsewhere.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from eventlog.storage.log_root import NoRoot
 
 logger = logging.getLogger("eventlog")
 _POSSIBLE = 2**62 - 1  # generations and versions: a damaged page may say more, and counting on must not overflow
+_Answer = TypeVar("_Answer")
 _SHOWN = 40  # characters of a name in an error
 PATIENCE = 0.02  # seconds to wait for the lock in a poll: it is held for microseconds, unless its holder was stopped
 PATIENCE_AT_LAST = 0.5  # seconds to wait for the lock in order to leave, when no poll comes that could try again
@@ -262,17 +263,21 @@ class GroupDirectory:
                 page = self._pages[member_id] = found.view(np.uint64)
         return page
 
-    @contextlib.contextmanager
-    def locked(self, patience: float = PATIENCE) -> Iterator[GroupState]:
-        """Hold the lock, and hand out the state. Raises GroupBusy when that takes longer than ``patience`` seconds."""
+    def while_locked(self, call: Callable[[GroupState], _Answer], patience: float = PATIENCE) -> _Answer:
+        """Call with the lock, and the state. Raises GroupBusy when it is not free within ``patience`` seconds.
+
+        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
+        """
         self.prepare()
         with translated(self.path):
             try:
-                if not self.lock.acquire_within(patience):
-                    raise GroupBusy
-                self.root.check()
-                with self.lock:
-                    yield self.read()
+                try:
+                    if not self.lock.acquire_within(patience):
+                        raise GroupBusy
+                    self.root.check()
+                    return call(self.read())
+                finally:
+                    self.lock.release()
             except BaseException:
                 self.lock.release()  # once more: an interrupt may have kept the lock from being freed
                 raise

@@ -100,23 +100,25 @@ class Membership:
         InconsistentGroupProtocolError when the members do not all know one of its assignors. Nothing has changed then.
         """
         self.refuse_forked()
-        with self.directory.locked() as state:
-            gone = self._remove_gone(state)
-            member = self._new_member(topics)
-            before = None if member.instance_id is None else state.with_instance(member.instance_id)
-            self._refuse_second_instance(before)
-            if before is not None:
-                state.replace(before.member_id, member)
-            else:
-                state.members[member.member_id] = member
-            if before is None or self._differs(state, before, member):
-                self._rebalancer.rebalance(state)
-            page, life = self.directory.create_member(member.member_id)
-            page[L.MEMBER_LAST_POLL] = self._liveness.now_ms()
-            self._page, self._life, self.member_id = page, life, member.member_id
-            turn = self._advance(state, changed=True)
-            self.directory.tidy(state, gone)
-            return turn
+        return self.directory.while_locked(lambda state: self._join(state, topics))
+
+    def _join(self, state: GroupState, topics: Collection[str]) -> Turn:
+        gone = self._remove_gone(state)
+        member = self._new_member(topics)
+        before = None if member.instance_id is None else state.with_instance(member.instance_id)
+        self._refuse_second_instance(before)
+        if before is not None:
+            state.replace(before.member_id, member)
+        else:
+            state.members[member.member_id] = member
+        if before is None or self._differs(state, before, member):
+            self._rebalancer.rebalance(state)
+        page, life = self.directory.create_member(member.member_id)
+        page[L.MEMBER_LAST_POLL] = self._liveness.now_ms()
+        self._page, self._life, self.member_id = page, life, member.member_id
+        turn = self._advance(state, changed=True)
+        self.directory.tidy(state, gone)
+        return turn
 
     def _differs(self, state: GroupState, before: Member, member: Member) -> bool:
         """Tell whether a restarted static member calls for a rebalance: it wants others, or partitions were added."""
@@ -145,15 +147,17 @@ class Membership:
             return
         try:
             if self._settings.instance_id is None:
-                with self.directory.locked(PATIENCE_AT_LAST) as state:
-                    if state.remove([self.member_id]):
-                        self._rebalancer.rebalance(state)
-                        self.directory.write(state)
-                    self.directory.remove_member(self.member_id)
+                self.directory.while_locked(self._leave, PATIENCE_AT_LAST)
         except (GroupBusy, LogMovedError) as error:  # the others find this one dead, which comes to the same
             _log.warning("left %s without its lock: %s", self.directory.path, str(error) or "another process holds it")
         finally:
             self._forget()
+
+    def _leave(self, state: GroupState) -> None:
+        if state.remove([self.member_id]):
+            self._rebalancer.rebalance(state)
+            self.directory.write(state)
+        self.directory.remove_member(self.member_id)
 
     def close(self) -> None:
         """Leave, and give back descriptors."""
@@ -202,16 +206,17 @@ class Membership:
 
     def look(self) -> Turn:
         """Look at the state, and take what can be taken, unless something has to be given up first."""
-        with self.directory.locked() as state:
-            return self._advance(state, changed=False)
+        return self.directory.while_locked(lambda state: self._advance(state, changed=False))
 
     def give_up(self, partitions: Partitions) -> Turn:
         """Give up what the caller has stopped reading, and no more, whoever joined meanwhile; take what is free."""
-        with self.directory.locked() as state:
-            self.owned -= partitions
-            if self.member_id in state.members:
-                state.members[self.member_id].owned -= partitions
-            return self._advance(state, changed=True)
+        return self.directory.while_locked(lambda state: self._give_up(state, partitions))
+
+    def _give_up(self, state: GroupState, partitions: Partitions) -> Turn:
+        self.owned -= partitions
+        if self.member_id in state.members:
+            state.members[self.member_id].owned -= partitions
+        return self._advance(state, changed=True)
 
     def _advance(self, state: GroupState, *, changed: bool) -> Turn:
         page = self._page
@@ -221,7 +226,8 @@ class Membership:
             self.directory.remove_member(self.member_id)
             self._forget()
             if changed or state.strangers:
-                self._write_without_stranger(state)
+                state.strangers -= {self.member_id}
+                self.directory.write(state)
             return Turn(lost=True)
         if state.is_unassigned:
             self._rebalancer.rebalance(state)
@@ -245,27 +251,25 @@ class Membership:
     def _note_look(self, page: Words) -> None:
         self._seen, self._seen_by_all = page.item(L.MEMBER_LOOK), self.directory.words.item(L.GROUP_LOOK)
 
-    def _write_without_stranger(self, state: GroupState) -> None:
-        state.strangers -= {self.member_id}
-        self.directory.write(state)
-
     def update(self, topics: Collection[str], *, are_new: bool = False) -> None:
         """Say which topics to read from now on; rebalance if that, or their partitions, have changed.
 
         ``are_new`` tells that topics which this member did not read before did not exist before.
         """
         wanted = tuple(sorted(topics))
-        with self.directory.locked() as state:
-            member = state.members.get(self.member_id)
-            if member is None:
-                return
-            counts = self._rebalancer.counts(state, wanted)
-            if member.topics != wanted or counts != state.partition_counts:
-                if are_new:
-                    state.partition_counts.update(dict.fromkeys(set(wanted).difference(member.topics), 0))
-                member.topics = wanted
-                self._rebalancer.rebalance(state)
-                self.directory.write(state)
+        self.directory.while_locked(lambda state: self._update(state, wanted, are_new=are_new))
+
+    def _update(self, state: GroupState, wanted: tuple[str, ...], *, are_new: bool) -> None:
+        member = state.members.get(self.member_id)
+        if member is None:
+            return
+        counts = self._rebalancer.counts(state, wanted)
+        if member.topics != wanted or counts != state.partition_counts:
+            if are_new:
+                state.partition_counts.update(dict.fromkeys(set(wanted).difference(member.topics), 0))
+            member.topics = wanted
+            self._rebalancer.rebalance(state)
+            self.directory.write(state)
 
     def word(self) -> Word:
         """Return what to sleep on: it changes when the member has to look."""
@@ -287,12 +291,15 @@ class Membership:
         known = self._known[1]
         if known is not None and not self._is_someone_gone(known):
             return
-        with contextlib.suppress(GroupBusy), self.directory.locked() as state:
-            gone = self._remove_gone(state)
-            if gone:
-                self._rebalancer.rebalance(state)
-            self.directory.write(state)  # also one that was damaged, and is made anew now
-            self.directory.tidy(state, gone)
+        with contextlib.suppress(GroupBusy):
+            self.directory.while_locked(self._take_out_gone)
+
+    def _take_out_gone(self, state: GroupState) -> None:
+        gone = self._remove_gone(state)
+        if gone:
+            self._rebalancer.rebalance(state)
+        self.directory.write(state)  # also one that was damaged, and is made anew now
+        self.directory.tidy(state, gone)
 
     def _is_someone_gone(self, state: GroupState) -> bool:
         others = [member for member in state.members.values() if member.member_id != self.member_id]
@@ -350,9 +357,7 @@ class Membership:
         page = self._page
         if page is None:
             return -1
-        present = self.directory.words.item(
-            L.GROUP_GENERATION
-        )  # first: who writes a new one says before who has to look
+        present = self.directory.words.item(L.GROUP_GENERATION)  # first: its writer tells before who has to look
         if not self._has_to_look(page):
             self.generation = present
         return self.generation

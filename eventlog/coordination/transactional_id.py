@@ -19,10 +19,10 @@ The page counts within one session: after a power cut no producer is left whom i
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import unquote
 
 import numpy as np
@@ -40,6 +40,7 @@ from eventlog.format.filenames import CONTROL, LOCK, TRANSACTION_OWNER, TRANSACT
 from eventlog.format.producer_stamp import LAST_EPOCH
 from eventlog.storage.context import LogContext
 
+_Answer = TypeVar("_Answer")
 _SHOWN = 40  # characters of an id in an error
 
 
@@ -86,16 +87,18 @@ class TransactionalId:
                 with suppress(FileExistsError):
                     self._fs.mkdir(path)
                     self._fs.sync_directory(os.path.dirname(path))
-            with self.locked(patience):
-                producer_id, epoch = self._next(self.read())
-                path = os.path.join(self.path, TRANSACTIONAL_STATE)
-                fields = {"transactional_id": self.transactional_id, "producer_id": producer_id, "epoch": epoch}
-                write_checkpoint(self._fs, path, "transactional id", fields)
-                words = self._own_page()
-                words[L.TX_PRODUCER_ID], words[L.TX_EPOCH], words[L.TX_TIMEOUT] = producer_id, epoch, timeout_ms
-                words[L.TX_PROCESS] = os.getpid()
-                self.note(L.STATUS_EMPTY)
-                self._own()
+            return self.while_locked(lambda: self._begin(timeout_ms), patience)
+
+    def _begin(self, timeout_ms: int) -> tuple[int, int]:
+        producer_id, epoch = self._next(self.read())
+        path = os.path.join(self.path, TRANSACTIONAL_STATE)
+        fields = {"transactional_id": self.transactional_id, "producer_id": producer_id, "epoch": epoch}
+        write_checkpoint(self._fs, path, "transactional id", fields)
+        words = self._own_page()
+        words[L.TX_PRODUCER_ID], words[L.TX_EPOCH], words[L.TX_TIMEOUT] = producer_id, epoch, timeout_ms
+        words[L.TX_PROCESS] = os.getpid()
+        self.note(L.STATUS_EMPTY)
+        self._own()
         return producer_id, epoch
 
     def _own(self) -> None:
@@ -123,20 +126,23 @@ class TransactionalId:
             fields.wrong("transactional_id", f"{self.transactional_id!r}, as its directory")
         return fields.whole("producer_id", 0, 2**63 - 1), fields.whole("epoch", 0, LAST_EPOCH)
 
-    @contextlib.contextmanager
-    def locked(self, patience: float) -> Iterator[None]:
-        """Hold the lock. Raises LockTimeoutError when that takes longer than ``patience`` seconds."""
+    def while_locked(self, call: Callable[[], _Answer], patience: float) -> _Answer:
+        """Call with the lock. Raises LockTimeoutError when it is not free within ``patience`` seconds.
+
+        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
+        """
         try:
             try:
                 if not self._lock.acquire_within(patience):
                     what = f"the lock of transactional_id={self.transactional_id!r}"
                     raise self._lock.timeout_error(patience, what)
                 self._root.check()
-                yield
+                return call()
             finally:
                 self._lock.release()
-        finally:
+        except BaseException:
             self._lock.release()  # once more: an interrupt may have come before the first
+            raise
 
     def fence(self) -> memoryview:
         """Return the words of the producer's page, which say who began here last; they count until `close`."""

@@ -164,16 +164,18 @@ class GroupMonitor:
         self._delete(directory, partial(self._refuse_members, directory))
 
     def _delete(self, directory: GroupDirectory, check: Callable[[], None]) -> None:
+        def delete(state: GroupState) -> None:
+            check()
+            directory.notify(state.members)
+            self._offsets.delete(directory.group)
+            with suppress(FileNotFoundError):
+                self._fs.unlink(os.path.join(directory.path, GROUP_STATE))
+            directory.words[L.GROUP_VERSION] = (directory.words.item(L.GROUP_VERSION) | 1) + 1
+            for member_id in directory.member_files():
+                directory.remove_member(member_id)
+
         try:
-            with directory.locked(_PATIENCE) as state:
-                check()
-                directory.notify(state.members)
-                self._offsets.delete(directory.group)
-                with suppress(FileNotFoundError):
-                    self._fs.unlink(os.path.join(directory.path, GROUP_STATE))
-                directory.words[L.GROUP_VERSION] = (directory.words.item(L.GROUP_VERSION) | 1) + 1
-                for member_id in directory.member_files():
-                    directory.remove_member(member_id)
+            directory.while_locked(delete, _PATIENCE)
         except GroupBusy:
             raise GroupNotEmptyError(
                 "another process holds the group's lock", group=directory.group,

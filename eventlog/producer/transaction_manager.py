@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from eventlog.config import ProducerConfig
 from eventlog.coordination.offset_partition import OffsetPartition
@@ -198,19 +199,21 @@ class TransactionManager:
         if durable:
             for offsets in self._offsets.by_group().values():
                 self._coordinator.sync_inputs(offsets)
-        patience = self._config.max_block_ms / 1000
-        with self._id.locked(patience):
-            self._refuse_fenced()
-            try:
-                self._attempt_to_commit(everything, durable=durable)
-            finally:
-                self._offsets.let_go()  # once more: an interrupt may have come before the first
+        attempt = partial(self._attempt_to_commit, everything, durable=durable)
+        self._id.while_locked(attempt, self._config.max_block_ms / 1000)
         for partition, append in cared:
             partition.care_for(append.end_offset - 1)
         for append in everything:
             append.flush_if_due()
 
     def _attempt_to_commit(self, everything: Sequence[PreparedAppend], *, durable: bool) -> None:
+        self._refuse_fenced()
+        try:
+            self._run_attempt(everything, durable=durable)
+        finally:
+            self._offsets.let_go()  # once more: an interrupt may have come before the first
+
+    def _run_attempt(self, everything: Sequence[PreparedAppend], *, durable: bool) -> None:
         try:
             self._offsets.hold()
             self._attempt = TransactionCommit(self._coordinator.journal, everything, durable=durable)

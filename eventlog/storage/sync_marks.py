@@ -24,6 +24,7 @@ A crash at any step leaves the own mark, which says the same to whoever has this
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -135,14 +136,14 @@ class SyncMarks:
         """Clear those of which the process is dead."""
         for word, mark in seen.items():
             number = _number(word)
-            if self._slots.is_own(number):
-                self._clear(word, mark, is_free=word not in self._own)
-                continue
-            with self._slots.kept_free(number) as is_free:
-                self._clear(word, mark, is_free=is_free)
+            clear = partial(self._clear, word, mark)
+            if not self._slots.is_own(number):
+                self._slots.while_free(number, clear)
+            elif word not in self._own:
+                clear()
 
-    def _clear(self, word: int, mark: int, *, is_free: bool) -> None:
-        if is_free and self._words.item(word) == mark:
+    def _clear(self, word: int, mark: int) -> None:
+        if self._words.item(word) == mark:
             self._words[word] = 0
 
 

@@ -12,11 +12,10 @@ and into its marks: a mark with another token is that of a dead process, though 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from eventlog.errors import CorruptMetadataError
 from eventlog.files.file_lock import FileLock, is_locked
@@ -117,15 +116,14 @@ class SyncSlots:
         found = self._fs.read_file(self._path(number), _TOKEN_BYTES)
         return len(found) < _TOKEN_BYTES or int.from_bytes(found, "little") == token
 
-    @contextlib.contextmanager
-    def kept_free(self, number: int) -> Iterator[bool]:
-        """Keep a number of which the process is dead from being claimed; False within if it has one by now."""
+    def while_free(self, number: int, call: Callable[[], object]) -> None:
+        """Call while nobody can claim this number; not at all when a process has it."""
         if self.is_shared(number):
-            yield False
             return
         lock = self._made_lock(number)
         try:
-            yield self._take(lock)
+            if self._take(lock):
+                call()
         finally:
             lock.close()
 
