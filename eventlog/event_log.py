@@ -225,8 +225,8 @@ class EventLog:
     def group(self, name: str) -> GroupDescription:
         """Return what can be said of a group now: its members, and its lag in each partition.
 
-        Takes no lock of the group and changes nothing in it. Raises UnknownGroupError for a group that never was, and
-        InvalidGroupError.
+        Takes no lock of the group and changes nothing in it. Raises UnknownGroupError for a group that never was,
+        CorruptSegmentError when damage may have taken its commits, and InvalidGroupError.
         """
         self._check_open()
         return self._groups.describe(name)

@@ -74,12 +74,13 @@ class OffsetStore:
     def delete(self, group: str, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Forget what the group committed, for these partitions or for all, all or none."""
         if partitions is None:
-            partitions = self._partitions_of(group)
+            partitions = self.partitions_of(group)
         keys = [encode_key(group, topic, partition) for topic, partition in dict.fromkeys(partitions)]
         if keys:
             self._to_write(group).commit(keys, [None] * len(keys), int(self._time() * 1000))
 
-    def _partitions_of(self, group: str) -> list[TopicPartition]:
+    def partitions_of(self, group: str) -> list[TopicPartition]:
+        """Return what is known to be committed for, though a newer commit may be lost in damage."""
         found = self._to_read(group)
         if found is None:
             return []

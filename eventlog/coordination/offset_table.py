@@ -96,10 +96,10 @@ class OffsetTable:
         return None if entry is None or entry[1] is None else decode_value(entry[1])
 
     def all_committed(self, group: str) -> dict[TopicPartition, Committed]:
-        """Return all commits of a group; raises CorruptSegmentError when a newer one of them may be lost."""
+        """Return all commits of a group; raises CorruptSegmentError when a newer one, or all of them, may be lost."""
         prefix = group_prefix(group)
         entries = self._groups.get(prefix, {})
-        if any(map(self._is_doubtful, entries.values())):
+        if any(map(self._is_doubtful, entries.values() or [None])):
             raise self._doubt(group)
         return {
             decode_key(key, prefix): decode_value(value) for key, (_, value) in entries.items() if value is not None

@@ -27,7 +27,7 @@ from eventlog.coordination.group_directory import GroupBusy, GroupDirectory, gro
 from eventlog.coordination.group_state import GroupState, Member
 from eventlog.coordination.offset_records import Committed
 from eventlog.coordination.offset_store import OffsetStore
-from eventlog.errors import ClosedError, CorruptSegmentError, EventLogError, GroupNotEmptyError, UnknownGroupError
+from eventlog.errors import ClosedError, EventLogError, GroupNotEmptyError, UnknownGroupError
 from eventlog.files.filesystem import translated
 from eventlog.files.page import open_page
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
@@ -67,7 +67,10 @@ class GroupMonitor:
         return sorted([*committed, *alive])
 
     def describe(self, group: str) -> GroupDescription:
-        """Return what can be said of the group now. Raises UnknownGroupError, InvalidGroupError."""
+        """Return what can be said of the group now.
+
+        Raises UnknownGroupError, CorruptSegmentError when its commits may be lost, and InvalidGroupError.
+        """
         directory = self._directory(group)
         with translated(directory.path):
             state, alive = self._look(directory)
@@ -153,13 +156,15 @@ class GroupMonitor:
     def delete(self, group: str) -> None:
         """Delete the group; see the module's docstring.
 
-        Raises GroupNotEmptyError while a member lives, UnknownGroupError, InvalidGroupError and ReadOnlyLogError.
+        Raises GroupNotEmptyError while a member lives, UnknownGroupError, CorruptSegmentError when nothing is known of
+        the group and its commits may be lost, InvalidGroupError and ReadOnlyLogError.
         """
         self._registry.refuse_readonly()
         directory = self._directory(group)
         state_path = os.path.join(directory.path, GROUP_STATE)
         with translated(directory.path):
-            if not (self._offsets.all_committed(group) or self._fs.exists(state_path) or self._alive(directory)):
+            known = self._offsets.partitions_of(group) or self._fs.exists(state_path) or self._alive(directory)
+            if not known and not self._offsets.all_committed(group):
                 raise _unknown(group)
         self._delete(directory, partial(self._refuse_members, directory))
 
@@ -187,10 +192,9 @@ class GroupMonitor:
     def forget_topic(self, name: str) -> None:
         """Delete what groups have committed for a topic that was deleted: it is nothing to one of the same name."""
         for group in self._offsets.groups():
-            with contextlib.suppress(CorruptSegmentError):
-                doomed = [tp for tp in self._offsets.all_committed(group) if tp.topic == name]
-                if doomed:
-                    self._offsets.delete(group, doomed)
+            doomed = [tp for tp in self._offsets.partitions_of(group) if tp.topic == name]
+            if doomed:
+                self._offsets.delete(group, doomed)
 
     def expire(self) -> None:
         """Delete groups without members whose last commit is older than the retention; at most every ten minutes."""

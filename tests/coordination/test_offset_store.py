@@ -684,6 +684,40 @@ def test_lost_commits_are_not_lost_silently(log_path: Path) -> None:
         store.check()
 
 
+def test_a_group_of_which_all_may_be_lost(log_path: Path) -> None:
+    """When damage may have taken all commits of a group, it is no group without any: whoever looks is told."""
+    with eventlog.open(log_path) as log:
+        commit(store_of(log), 5)
+    damage_batch(log_path, 0)
+    for readonly in (True, False):
+        with eventlog.open(log_path, readonly=readonly) as log:
+            with pytest.raises(eventlog.CorruptSegmentError) as caught:
+                log.group(GROUP)
+            assert (caught.value.base_offset, caught.value.next_offset) == (0, 1)
+    with eventlog.open(log_path) as log:
+        with pytest.raises(eventlog.CorruptSegmentError):
+            log.delete_group(GROUP)
+        commit(store_of(log), 6)
+        assert [one.current_offset for one in log.group(GROUP).partitions] == [6]
+        log.delete_group(GROUP)
+        assert log.group(GROUP).partitions == ()
+
+
+@pytest.mark.parametrize("way", ["its group", "its topic"])
+def test_a_commit_is_deleted_though_a_newer_one_may_be_lost(log_path: Path, way: str) -> None:
+    """A group of which some commits may be lost is deleted all the same, and so is what it committed for a topic."""
+    with eventlog.open(log_path) as log:
+        log.create_topic(ORDERS[0].topic)
+        for tp in (ORDERS[0], ORDERS[1]):
+            commit(store_of(log), 5, tp)
+    damage_batch(log_path, 1)
+    with eventlog.open(log_path) as log:
+        with pytest.raises(eventlog.CorruptSegmentError):
+            log.group(GROUP)
+        log.delete_group(GROUP) if way == "its group" else log.delete_topic(ORDERS[0].topic)
+        assert log.groups() == [] and store_of(log).all_committed(GROUP) == {}
+
+
 def test_a_snapshot_keeps_what_damage_would_take(log_path: Path) -> None:
     """Damage before the last snapshot takes nothing, since the snapshot has it all."""
     fill(log_path, 1200, 3)
