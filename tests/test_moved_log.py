@@ -239,8 +239,7 @@ def test_a_poll_that_waits_when_the_log_is_moved_ends(old: Old) -> None:
 @pytest.fixture
 def seen_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[eventlog.Partition]:
     """A partition of a log that was seen in its place a moment ago; its syncs have no more to open or to ask."""
-    for module in ("log_root", "writer_files"):
-        monkeypatch.setattr(f"eventlog.storage.{module}.LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr("eventlog.storage.log_root.LOOK_INTERVAL", 3600.0)
     with eventlog.open(tmp_path / "log") as log:
         partition = log.create_topic("orders", partitions=2).partitions[0]
         for _ in range(3):
@@ -254,6 +253,16 @@ def test_a_sync_that_opens_by_path_looks(tmp_path: Path, seen_just_now: eventlog
     _move_and_make(tmp_path / "log")
     with pytest.raises(LogMovedError):
         seen_just_now.append([b"not durable"], durability="disk")
+
+
+def test_an_append_looks_again_when_the_look_it_relied_on_is_over(tmp_path: Path) -> None:
+    """One look at the log's path serves the appends of all partitions, and none of them for longer than others."""
+    with eventlog.open(tmp_path / "log") as log:
+        partitions = log.create_topic("orders", partitions=4).partitions
+        for partition in partitions:
+            partition.append([b"a"])
+        until = partitions[0].log.context.root.look()
+        assert all(partition.log.writer._look_at <= until for partition in partitions)
 
 
 def test_a_flush_looks(tmp_path: Path, seen_just_now: eventlog.Partition) -> None:

@@ -39,7 +39,6 @@ _pack_trailer = L.TRAILER.pack
 _pack_pair = struct.Struct("<ii").pack
 _PADDING = tuple(bytes(-n % L.ALIGNMENT) for n in range(L.ALIGNMENT))
 _CRC_START = L.CRC_START
-_SHORT = 255  # lengths up to this fit into bytes, which is the fastest way from a list of values to an array
 
 
 BatchFields = tuple[bytes | list[bytes], int, int, int, int]  # those of EncodedBatch
@@ -100,14 +99,14 @@ def _checksum(parts: list[bytes]) -> int:
 def joined(batches: Sequence[EncodedBatch], base_offset: int, home: int) -> tuple[list[bytes], int, int, int]:
     """Return several batches as parts to write, and their size, their number of records, their largest timestamp."""
     parts: list[bytes] = []
-    count = 0
+    size = count = 0
     for batch in batches:
         parts += batch.stamp(base_offset + count, home=home)
+        size += batch.size
         count += batch.records
-    size = sum(batch.size for batch in batches)
     if size > L.MAX_BATCH_BYTES:  # a position within a segment has 32 bits
         raise InvalidRecordError(f"an append of {size} bytes", hint="give fewer records at once: less than 2 GiB")
-    return parts, size, count, max(batch.max_timestamp for batch in batches)
+    return parts, size, count, max([batch.max_timestamp for batch in batches])
 
 
 @lru_cache(maxsize=4)
@@ -276,28 +275,22 @@ class _Body:
 
 def _offsets(column: Sequence[Any], size: int) -> NDArray[np.int32] | None:
     """Return the n + 1 offsets of the items, or None when their lengths do not add up to ``size`` bytes."""
-    count = len(column)
     _refuse_over_2_gib(size)
-    if size > _SHORT * count:
-        return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
+    lengths = list(map(len, column))
+    count, length = len(lengths), lengths[0]
+    if size == count * length > 0 and lengths.count(length) == count:
+        return np.arange(0, size + 1, length, dtype=L.OFFSETS)
     try:
-        lengths = bytes(map(len, column))
-    except ValueError as error:  # one is longer than the average
+        offsets = _running(np.frombuffer(bytes(lengths), dtype=np.uint8))  # the fastest way, up to 255
+    except ValueError as error:
         pass_on_handlers(error)
-        return _checked_sum(np.fromiter(map(len, column), dtype=L.OFFSETS, count=count), size)
-    if lengths.count(lengths[0]) == count and size == count * lengths[0] > 0:
-        return np.arange(0, size + 1, lengths[0], dtype=L.OFFSETS)
-    return _checked_sum(np.frombuffer(lengths, dtype=np.uint8), size)
+        offsets = _running(np.array(lengths, dtype=L.OFFSETS))
+    return offsets if offsets[-1] == size else None
 
 
 def _refuse_over_2_gib(size: int) -> None:
     if size > L.MAX_BATCH_BYTES:
         raise InvalidRecordError("a batch over 2 GiB", hint="give fewer records at once")
-
-
-def _checked_sum(lengths: NDArray[Any], size: int) -> NDArray[np.int32] | None:
-    offsets = _running(lengths)
-    return offsets if offsets[-1] == size else None
 
 
 def _running(lengths: NDArray[Any]) -> NDArray[np.int32]:

@@ -108,7 +108,10 @@ def settle_each(records: Sequence[Delivery], outcome: Outcome, first: int) -> No
 
 
 class Transaction:
-    """One open transaction. For one thread at a time: the producer's transaction manager sees to that."""
+    """One open transaction. For one thread at a time: the producer's transaction manager sees to that.
+
+    Behind a ``with`` block of it, and whatever locks were taken within, those are told whose records it has ended.
+    """
 
     def __init__(
         self,
@@ -157,13 +160,13 @@ class Transaction:
     def add_many(self, topic: Topic, split: Split, columns: ListColumns) -> tuple[ManyDelivery, int]:
         """Add many, which are in the order of the split; return their delivery, and their size in batches."""
         self.collected(topic)
-        encoded = []
+        encoded, size = [], 0
         for number, low, high in split.parts:
             part, some = self.part(topic.partitions[number]), columns.part(low, high)
             self.seal(part)
             batches = some.encode(part.partition, self._codec, part.next_stamp)
             encoded.append((part, batches, split.places(low, high), some.timestamps_ms))
-        size = sum(batch.size for _, batches, _, _ in encoded for batch in batches)
+            size += sum([batch.size for batch in batches])
         self._limits.reserve(size, topic.name, split.parts[0][0])
         entries = [
             (part, part.add_batches(batches, len(places)), places, stamps) for part, batches, places, stamps in encoded
@@ -228,6 +231,12 @@ class Transaction:
 
     # --- the end ---
 
+    def __enter__(self) -> None:
+        """Nothing is to be done before the block."""
+
+    def __exit__(self, *exc: object) -> None:
+        self.run_callbacks()
+
     def prepare(self) -> list[PreparedAppend]:
         """Return what is to be written. Raises what encoding raises, or opening a partition."""
         self.close()
@@ -268,9 +277,10 @@ class Transaction:
 
     def run_callbacks(self) -> None:
         """Tell who asked to be told, once the transaction has ended."""
-        with contextlib.suppress(IndexError):  # once there are none, or another thread has taken the last one
-            while self._callbacks[0][0].done():
-                run_callback(*self._callbacks.pop(0))
+        if self._callbacks:
+            with contextlib.suppress(IndexError):  # once there are none, or another thread has taken the last one
+                while self._callbacks[0][0].done():
+                    run_callback(*self._callbacks.pop(0))
 
 
 def _outcome(partition: Partition, append: PreparedAppend, durable: bool) -> Outcome:

@@ -143,7 +143,7 @@ class TransactionManager:
 
     def send_many(self, topic: Topic, split: Split, columns: ListColumns) -> tuple[ManyDelivery, int]:
         """Add many, which are in the order of the split, and return their delivery and size."""
-        with self._telling(), self._lock:
+        with self._transaction, self._lock:
             self._refuse_unless_open()
             return self._transaction.add_many(topic, split, columns)
 
@@ -154,7 +154,7 @@ class TransactionManager:
 
     def send_offsets(self, offsets: object, metadata: object) -> None:
         """Commit offsets of a group with the transaction."""
-        with self._telling(), self._lock:
+        with self._transaction, self._lock:
             self._refuse_unless_open()
             if not isinstance(metadata, GroupMetadata):
                 raise InvalidRecordError(
@@ -173,7 +173,7 @@ class TransactionManager:
 
     def commit(self) -> None:
         """Write everything that was sent, or nothing."""
-        with self._telling(), self._lock:
+        with self._transaction, self._lock:
             self._refuse_unless(State.OPEN)
             try:
                 attempt = self._attempt
@@ -271,7 +271,7 @@ class TransactionManager:
 
     def abort(self) -> None:
         """Forget everything that was sent."""
-        with self._telling(), self._lock:
+        with self._transaction, self._lock:
             self._abort()
 
     def _abort(self) -> None:
@@ -282,15 +282,6 @@ class TransactionManager:
             self.state = State.ABORTING  # some deliveries may have failed when an interrupt comes
         self._transaction.failed(TransactionAbortedError("the transaction was aborted", hint="nothing was written"))
         self._reset(L.STATUS_ABORTED)
-
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Call back, behind the block and its locks, for what it has ended."""
-        transaction = self._transaction
-        try:
-            yield
-        finally:
-            transaction.run_callbacks()
 
     def _refuse_committed(self) -> None:
         """Raise IllegalStateError when an attempt that ended with an error has committed the transaction after all."""
@@ -380,7 +371,7 @@ class TransactionManager:
 
     def close(self) -> None:
         """Abort what is open, and give back descriptors."""
-        with self._telling(), self._lock:
+        with self._transaction, self._lock:
             if self.state in UNENDED:
                 try:
                     self._abort()

@@ -82,7 +82,11 @@ class LogEnd(WriterFiles):
         began = time.monotonic()
         if self._lock_fd < 0 or self._lock.is_lost():
             self._open_lock()
-        wait_for_lock(self._log, self._lock_fd, began, self._log.context.lock_timeout)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pass_on_handlers(error)
+            wait_for_lock(self._log, self._lock_fd, began, self._log.context.lock_timeout)
         self.look()
         if self._words.item(_WRITER) != self._token:
             self._take_over()
@@ -196,8 +200,8 @@ class LogEnd(WriterFiles):
 
     # --- writing ---
 
-    def write_behind(self, batches: Sequence[EncodedBatch]) -> AppendResult:
-        """Write batches behind the published end as `LogWriter.append_batch` does; publishing is the caller's."""
+    def write_behind(self, batches: Sequence[EncodedBatch]) -> tuple[AppendResult, EndState]:
+        """Write batches as `LogWriter.append_batch` does; return the end behind them, which the caller publishes."""
         if self._stamps_appends:
             batches = self.stamped(batches)
         tail = self._tail
@@ -217,9 +221,10 @@ class LogEnd(WriterFiles):
         if written != size:
             self._write_rest(parts, written, tail.position)
         add_all(tail, batches)
+        state = tail.state()
         if tail.due_offset_entries:
-            self._active.append_due(tail.state(), *tail.take_due())
-        return AppendResult(base, base + count - 1, timestamp, False)
+            self._active.append_due(state, *tail.take_due())
+        return AppendResult(base, base + count - 1, timestamp, False), state
 
     def stamped(self, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
         """Return the batches with the present time as that of all records."""

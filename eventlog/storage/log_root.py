@@ -10,9 +10,9 @@ Who looks, and when:
 
 * whoever opens, makes, lists or removes something by path: each time (`check`);
 * a flush that has something to bring to the device;
-* an append into a partition that is open, the sync that makes it durable, and a poll: at most every `LOOK_INTERVAL`
-  (`look`), since a look costs about as much as the append itself. An append that begins that long after the log was
-  removed or moved is refused.
+* an append into a partition that is open, a commit, the sync that makes it durable, and a poll: at most every
+  `LOOK_INTERVAL` (`look`), since a look costs about as much as the append itself. One look serves all partitions. An
+  append that begins that long after the log was removed or moved is refused.
 
 A log that comes back to its path goes on as before.
 """
@@ -41,8 +41,9 @@ class NoRoot:
     def check(self) -> None:
         """Do nothing."""
 
-    def look(self) -> None:
-        """Do nothing."""
+    def look(self) -> float:
+        """Return until when that holds: for the usual time."""
+        return _monotonic() + LOOK_INTERVAL
 
 
 class LogRoot(NoRoot):
@@ -71,15 +72,16 @@ class LogRoot(NoRoot):
             ) from None  # fmt: skip
         except OSError as error:  # as without the permission to enter a directory: nothing new can be opened then
             pass_on_handlers(error)
-            return
+            found = self._identity
         if found != self._identity:
             self._compare(found)
         self._look_at = began + LOOK_INTERVAL
 
-    def look(self) -> None:
-        """Do the same, unless that was done a moment ago."""
+    def look(self) -> float:
+        """Do the same, unless that was done a moment ago; return when it is to be done again (monotonic seconds)."""
         if _monotonic() >= self._look_at:
             self.check()
+        return self._look_at
 
     def _compare(self, found: tuple[int, int]) -> None:
         """Tell a file that has another number now, as after a copy-up of overlayfs, from another file."""

@@ -80,11 +80,10 @@ class PreparedAppend:
         self._has_written = True
         self._token, end._token = end._token, NOBODY  # whatever comes in between, the next append takes over anew
         try:
-            self.result = end.write_behind(self.batches)
+            self.result, self._state = end.write_behind(self.batches)
         except OSError as error:
             pass_on_handlers(error)
             raise self._end.failure(error) from error
-        self._state = end._tail.state()
         head.prepare(self._state, transaction, journal_offset)
 
     def begin_sync(self) -> MarkedSync:

@@ -7,7 +7,6 @@ another file's from then on. So the writer looks at them now and then (`look`), 
 from __future__ import annotations
 
 import fcntl
-import time
 from typing import TYPE_CHECKING
 
 from eventlog.errors import ClosedError, ReadOnlyLogError
@@ -16,7 +15,6 @@ from eventlog.files.mutex import Mutex
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.storage.active_segment import ActiveSegment
-from eventlog.storage.log_root import LOOK_INTERVAL
 from eventlog.storage.writer_lives import poisoned_error
 
 if TYPE_CHECKING:
@@ -114,14 +112,14 @@ class WriterFiles:
 
     def look(self) -> None:
         """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
-        self._log.context.root.check()
+        look_at = self._log.context.root.look()
         active, lock = self._active, self._lock.look()
         if lock is None or (active is not None and active.file.look() is None):
             self._release()
             raise lost_descriptor(self._log.directory)
         if lock.st_nlink == 0:
             raise self._log.gone()
-        self._look_at = time.monotonic() + LOOK_INTERVAL
+        self._look_at = look_at
 
     def _refuse_unless_writable(self) -> None:
         if self._words.item(L.HEAD_END) == L.END_DELETED:

@@ -18,6 +18,7 @@ from eventlog.coordination.offset_store import PARTITIONS as OFFSETS_PARTITIONS
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.notify import Word
+from eventlog.format.layouts import HEAD_SLEEPING
 from eventlog.storage import lock_wait
 from eventlog.storage.log_writer import LogWriter
 from tests.transactions.helpers import (
@@ -75,6 +76,15 @@ def test_what_was_committed_stays_without_the_journal(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "disk" / "topics" / JOURNAL)
     with reopened(tmp_path / "disk") as log:
         assert ledger.check(log) == [1, 2]
+
+
+def test_a_commit_that_waits_for_nobody_wakes_nobody(tmp_path: Path) -> None:
+    """The mark of a sleeper, for which each append asks the kernel to wake it, is made by who does sleep."""
+    with eventlog.open(tmp_path / "log") as log, initialized(log) as producer:
+        create_topics(log)
+        transact(producer, b"1")
+        heads = [log.topic(place.topic).partitions[place.partition].log.head for place in PLACES]
+        assert [head.words.item(HEAD_SLEEPING) for head in heads] == [0] * len(PLACES)
 
 
 @needs_proc
