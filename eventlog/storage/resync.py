@@ -10,6 +10,8 @@ lie *runs*: whole batches, one after the other, each of which goes on where the 
 3. Else gather runs up to a long one, which no exchange of sectors can make, and take those that can be true together:
    the chain with the most bytes whose offsets rise with their positions, from the expected one up to the limit. A run
    to which an entry of the index leads, and is right, goes before all others: whoever looks an offset up comes there.
+   One that would lie on the wrong side of an entry goes after all others: it was moved, or the index is damaged too.
+   Between two entries, or the damage and the segment's end, bytes count less the farther they are from their place.
 4. Directly before the first run of the chain may lie a batch whose first bytes alone are damaged.
 
 A batch of version 1 does not protect its base offset. One by itself is believed only where its neighbours agree.
@@ -33,6 +35,7 @@ from eventlog.storage.segment import Segment, walk_header
 LONG_RUN = 1 << 18  # bytes: 64 times the largest sector; walking over it takes some milliseconds
 _FAR = 1 << 22  # bytes behind the first run: what is chosen there is chosen well enough
 _FIRST_WINDOW, _WINDOW = 1 << 14, 1 << 20  # bytes that are searched at once
+_NEAR = 256  # bytes from the expected place that are no sign of a sector that was moved
 _INDEXED = 1 << 40  # more than any number of bytes
 _MOST_OFFSETS = 1 << 14  # that are tried for the last batch of a log, each in half a microsecond
 
@@ -153,7 +156,7 @@ def _successor(damage: Damage) -> RecordBatch | None:
 
 
 def _behind(damage: Damage) -> RecordBatch | None:
-    first = _first_of_best(_believable(damage), damage.segment)
+    first = _first_of_best(_believable(damage), damage)
     if first is None:
         return _restored_at_end(damage)
     return _restored_before(damage, first) or first
@@ -234,14 +237,14 @@ def _candidates(data: memoryview, position: int, end: int, size: int) -> list[in
     return positions
 
 
-def _first_of_best(runs: list[Run], segment: Segment) -> RecordBatch | None:
+def _first_of_best(runs: list[Run], damage: Damage) -> RecordBatch | None:
     """Return the first batch of the chain of runs with the most weight whose offsets rise."""
     ends: list[int] = []  # the chains so far, by the offset that each ends with; a longer one weighs more
     chains: list[tuple[int, RecordBatch]] = []
     for run in runs:
         before = bisect_right(ends, run.first.header_offset)
         weight, first = chains[before - 1] if before else (0, run.first)
-        weight += run.size + (_INDEXED if _is_indexed(run, segment) else 0)
+        weight += _weight(run, damage)
         place = bisect_right(ends, run.end_offset)
         if place and chains[place - 1][0] >= weight:
             continue
@@ -252,16 +255,31 @@ def _first_of_best(runs: list[Run], segment: Segment) -> RecordBatch | None:
     return chains[-1][1] if chains else None
 
 
-def _is_indexed(run: Run, segment: Segment) -> bool:
-    """Tell whether an index entry names a place in the run, and is true there: then the run was not moved."""
+def _weight(run: Run, damage: Damage) -> int:
+    """Return how much speaks for the run: its bytes, and what the index says of its place.
+
+    Its place, where batches of one size would have it, is told by the entries, or else by the damage and the end.
+    """
+    segment, base = damage.segment, damage.segment.base_offset
     entries = segment.offset_index.entries()
-    offsets, base = entries["offset"], segment.base_offset
+    offsets, positions = entries["offset"], entries["position"]
     low, high = (bisect_left(offsets, offset - base) for offset in (run.first.header_offset, run.end_offset))
-    return any(
-        run.first.position <= position < run.end_position
-        and walk_header(segment.data, position)[0] == base + offset
-        for offset, position in entries[low:high].tolist()
-    )  # fmt: skip
+    for offset, position in entries[low:high].tolist():
+        within = run.first.position <= position < run.end_position
+        if within and walk_header(segment.data, position)[0] == base + offset:
+            return run.size + _INDEXED
+    before, after = (damage.offset, damage.position), (damage.limit, segment.size)
+    if low:
+        before = max(before, (base + offsets.item(low - 1), positions.item(low - 1)))
+    if high < len(entries):
+        after = min(after, (base + offsets.item(high), positions.item(high)))
+    if low < high or not before[1] <= run.first.position < run.end_position <= after[1]:
+        return 1
+    if damage.end is None and high == len(entries):
+        return run.size
+    share = (run.first.header_offset - before[0]) / max(1, after[0] - before[0])  # a damaged index says anything
+    distance = abs(before[1] + share * (after[1] - before[1]) - run.first.position)
+    return max(1, int(run.size * _NEAR / (_NEAR + distance)))
 
 
 def _restored_before(damage: Damage, following: RecordBatch) -> RecordBatch | None:

@@ -6,6 +6,7 @@ or not; appended to; opened and read again. What must come back is told by a sim
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -190,6 +191,32 @@ def test_what_is_undamaged_comes_back(written: Written, mutation: object, tmp_pa
         single = mutation in SECTOR_MUTATIONS and mutation is not exchanged_sectors
         required = case.may_come_back if single and mutation is not garbage_field else case.whole
         check_all(case, required if mutation in SECTOR_MUTATIONS else set())
+
+
+@pytest.mark.parametrize("size", [60, 120, 220, 400])
+@pytest.mark.parametrize("interval", [256, 4096])
+def test_every_two_sectors_exchanged(tmp_path: Path, size: int, interval: int) -> None:
+    """Whichever two sectors of a segment change places, all batches outside of them are read, at their offsets, with
+    entries of the index in between and without.
+    """
+    path = tmp_path / "log"
+    with eventlog.open(path) as log:
+        partition = log.create_topic("t", index_interval_bytes=interval).partitions[0]
+        for number in range(4096 // size):
+            partition.append([b"%d" % (3 * number + each) + bytes(size // 4) for each in range(3)])
+    (segment,) = path.glob("topics/t/0/*.log")
+    whole = segment.read_bytes()
+    used = sum(batch.size for batch in batches_of(whole))
+    for first, second in itertools.combinations(range(0, used // 512 * 512, 512), 2):
+        new = bytearray(whole)
+        new[first : first + 512], new[second : second + 512] = whole[second : second + 512], whole[first : first + 512]
+        segment.write_bytes(new)
+        touched = ((first, first + 512), (second, second + 512))
+        with eventlog.open(path, readonly=True) as log:
+            found = read_all(log.topic("t").partitions[0])
+        required = undamaged(whole[:used], Mutated("", bytes(new[:used]), touched))
+        assert required <= set(found.values), f"sectors at {first} and {second}: {sorted(required - set(found.values))}"
+        assert all(value.startswith(b"%d\0" % offset) for offset, value in found.values.items())
 
 
 @pytest.mark.parametrize("mutation", SECTOR_MUTATIONS, ids=lambda mutation: mutation.__name__)

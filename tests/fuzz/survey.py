@@ -121,8 +121,8 @@ class _Survey:
         may_be_lost = self._expected.lost.get(tp, frozenset())
         if self._template.was_killed:  # what a power cut may have left looks the same: then the end is lost in silence
             is_told = True
-            if tp.topic == "out" and self._expected.concerns_journal():
-                may_be_lost |= {offset for offset in by_offset if offset >= end}
+        if self._may_be_cut(tp):
+            may_be_lost |= {offset for offset in by_offset if offset >= end}
         for offset in by_offset.keys() - found.keys():
             if not any(start <= offset < stop for start, stop in lost) and not (offset >= end and is_told):
                 raise ProblemError(f"{tp}: nobody was told that {offset} is lost; the log ends at {end}, told: {lost}")
@@ -130,6 +130,10 @@ class _Survey:
                 raise ProblemError(f"{tp}: {offset} is whole, and cannot be read; lost: {lost}, end {end}")
         if end > max([len(self._template.records[tp]), *(offset + 1 for offset in by_offset)]):
             raise ProblemError(f"{tp}: the log ends at {end}, and never got so far")
+
+    def _may_be_cut(self, tp: TopicPartition) -> bool:
+        """Tell whether outcomes of transactions are gone as after a power cut, and with them the end of this log."""
+        return self._template.was_killed and tp.topic == "out" and self._expected.concerns_journal()
 
     def _search_by_time(
         self, tp: TopicPartition, partition: eventlog.Partition, expected: list[Record], seen: list[Any]
@@ -205,9 +209,10 @@ class _Survey:
             self._add(TopicPartition(metadata.topic, metadata.partition), metadata.offset, b"in a transaction")
 
     def _add(self, tp: TopicPartition, offset: int, value: bytes) -> None:
-        known = [record.offset for record in self._template.records[tp] + self._added.get(tp, [])]
-        torn = self._expected.lost.get(tp, frozenset())
-        if offset in set(known) - torn:
+        known = {record.offset for record in self._template.records[tp]} - self._expected.lost.get(tp, frozenset())
+        if self._may_be_cut(tp):
+            known = set()
+        if offset in known.union(record.offset for record in self._added.get(tp, [])):
             raise ProblemError(f"{tp}: offset {offset} was given out twice")
         kind = eventlog.TimestampType.CREATE_TIME
         self._added.setdefault(tp, []).append(Record(*tp, offset, START_MS, kind, None, value))
