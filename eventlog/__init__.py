@@ -9,14 +9,11 @@ The floors, lowest first; a file imports only from floors below its own, or from
 5. ``topics``: topics and partitions by name
 6. ``coordination``: groups: who reads what, and how far they have come; transactions: what was committed
 7. ``producer  consumer``
-8. ``monitoring  aio  event_log``: ties the floors together
+8. ``monitoring  aio  settings  event_log``: ties the floors together
 9. ``cli``: parses, calls, prints
 """
 
 from __future__ import annotations
-
-import os
-from typing import Any
 
 from eventlog.aio.async_consumer import AsyncConsumer
 from eventlog.aio.async_producer import AsyncProducer
@@ -74,7 +71,7 @@ from eventlog.errors import (
     UnsupportedFormatError,
     WakeupError,
 )
-from eventlog.event_log import EventLog
+from eventlog.event_log import EventLog, open
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import (
     AppendResult,
@@ -93,6 +90,7 @@ from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.producer import Producer
 from eventlog.read_limits import Limits, limits
 from eventlog.serializers import AvroDeserializer, AvroSerializer
+from eventlog.settings import ConsumerSettings, ProducerSettings, TopicSettings
 from eventlog.storage.recovery import RecoveryReport
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.verification import PartitionReport
@@ -114,6 +112,7 @@ __all__ = [
     "ConcurrentAccessError",
     "Consumer",
     "ConsumerConfig",
+    "ConsumerSettings",
     "CorruptMetadataError",
     "CorruptSegmentError",
     "DamagedRange",
@@ -156,6 +155,7 @@ __all__ = [
     "Producer",
     "ProducerConfig",
     "ProducerFencedError",
+    "ProducerSettings",
     "ReadOnlyLogError",
     "RebalanceListener",
     "Record",
@@ -173,6 +173,7 @@ __all__ = [
     "TopicConfig",
     "TopicExistsError",
     "TopicPartition",
+    "TopicSettings",
     "TransactionAbortableError",
     "TransactionAbortedError",
     "TransactionDescription",
@@ -192,24 +193,3 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-
-def open(path: str | os.PathLike[str], **options: Any) -> EventLog:
-    """Open the log in the directory ``path``, creating it if the directory is missing or empty.
-
-    ``options``: ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
-    partitions hold descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group
-    without members are kept; ``lock_timeout_ms`` (30 s) bounds each wait for a lock that another process holds, in this
-    call and all others; ``readonly=True`` never creates, changes or repairs anything, takes no lock, and raises
-    NotALogError when no log lies there. Raises NotALogError for a directory that holds something else,
-    UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system,
-    ReadOnlyLogError when a new log cannot be created, and LockTimeoutError. A log in a directory that may only be read
-    opens for reading.
-
-    >>> import eventlog, tempfile
-    >>> with eventlog.open(tempfile.mkdtemp()) as log:
-    ...     topic = log.create_topic("orders", partitions=2)
-    ...     topic.partitions[0].append([b"first", b"second"]).last_offset
-    1
-    """
-    return EventLog(path, **options)

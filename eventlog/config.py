@@ -6,8 +6,9 @@ Where a default differs from Kafka's, the reason stands beside it.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -79,7 +80,13 @@ def _offset_reset(_: object, attribute: attrs.Attribute[Any], value: object) -> 
         with contextlib.suppress(ValueError):
             duration_ms(value.removeprefix(BY_DURATION))
             return
-    raise _fail(attribute, value, "'earliest', 'latest', 'none', or a duration as in 'by_duration:PT1H'")
+    raise _fail(attribute, value, "'earliest', 'latest', 'none', a timedelta, or 'by_duration:PT1H'")
+
+
+def _as_policy(value: object) -> object:
+    if not isinstance(value, datetime.timedelta):
+        return value
+    return f"{BY_DURATION}PT{value // datetime.timedelta(milliseconds=1) / 1000:.3f}S"
 
 
 def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -181,7 +188,7 @@ class ConsumerConfig:
     rebalancing left out; ours lets members whose partitions stay read on.
     """
 
-    auto_offset_reset: str = attrs.field(default="latest", validator=_offset_reset)
+    auto_offset_reset: str = attrs.field(default="latest", converter=_as_policy, validator=_offset_reset)
     max_poll_records: int = attrs.field(default=500, validator=_whole(1))
     fetch_max_bytes: int = attrs.field(default=50 * 2**20, validator=_whole(1))
     isolation_level: str = attrs.field(
@@ -209,17 +216,18 @@ class ConsumerConfig:
             raise _fail(attribute, value, "group as well: it is an id within one")
 
 
-def configure(cls: type[Config], options: dict[str, Any]) -> Config:
+def configure(cls: type[Config], options: Mapping[str, object]) -> Config:
     """Build a configuration from keyword options; an unknown name gets the nearest known one, or all, as a hint.
 
     >>> configure(ProducerConfig, {"linger_ms": 0}).linger_ms
     0
     """
     known = attrs.fields_dict(cls)
-    for name in options:
+    given: dict[str, Any] = dict(options)
+    for name in given:
         if name not in known:
             raise _unknown_setting(cls, name, sorted(known))
-    return cls(**options)
+    return cls(**given)
 
 
 def _unknown_setting(cls: type[Any], name: str, known: list[str]) -> InvalidConfigError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any
+from typing import Unpack
+
+import attrs
 
 from eventlog.aio.async_consumer import AsyncConsumer
 from eventlog.aio.async_producer import AsyncProducer
@@ -34,6 +36,7 @@ from eventlog.monitoring.transaction_monitor import TransactionMonitor
 from eventlog.monitoring.transaction_verification import TransactionsReport, verify_transactions
 from eventlog.producer.linger_thread import join_finishing
 from eventlog.producer.producer import Producer
+from eventlog.settings import ConsumerSettings, ProducerSettings, TopicSettings
 from eventlog.storage.context import LogContext
 from eventlog.storage.log_directory import prepare
 from eventlog.storage.log_root import LogRoot
@@ -108,10 +111,12 @@ class EventLog:
 
     # --- topics ---
 
-    def create_topic(self, name: str, partitions: int = 1, *, exist_ok: bool = False, **topic_config: Any) -> Topic:
+    def create_topic(
+        self, name: str, partitions: int = 1, *, exist_ok: bool = False, **settings: Unpack[TopicSettings]
+    ) -> Topic:
         """Create a topic; safe against other processes that do the same, and durable when this returns.
 
-        ``topic_config`` are the fields of `TopicConfig`. With ``exist_ok`` a topic that is there is returned if it has
+        ``settings`` are those of `TopicSettings`. With ``exist_ok`` a topic that is there is returned if it has
         at least ``partitions`` partitions and each setting that is given here; settings left out may be anything.
         Raises TopicExistsError when it has not, and always without ``exist_ok``; InvalidTopicError, also beside a topic
         whose name differs in dots and underscores alone, and for ``__consumer_offsets``, which commits create;
@@ -123,8 +128,8 @@ class EventLog:
         """
         self._check_open()
         refuse_reserved(name)
-        config = configure(TopicConfig, topic_config)
-        return self._registry.create(name, partitions, config, exist_ok=exist_ok, given=topic_config)
+        config = configure(TopicConfig, settings)
+        return self._registry.create(name, partitions, config, exist_ok=exist_ok, given=settings)
 
     def topic(self, name: str) -> Topic:
         """Return the topic. Raises UnknownTopicError when there is none."""
@@ -155,20 +160,22 @@ class EventLog:
 
     # --- clients ---
 
-    def producer(self, **config: Any) -> Producer:
-        """Return a producer; ``config`` are the fields of `ProducerConfig`.
+    def producer(self, **settings: Unpack[ProducerSettings]) -> Producer:
+        """Return a producer; ``settings`` are those of `ProducerSettings`.
 
         Raises InvalidConfigError, and ReadOnlyLogError when the log was opened for reading only.
         """
-        self._refuse_closed()
-        self._registry.refuse_readonly()
-        settings = configure(ProducerConfig, config)
-        producer = Producer(self._registry, settings, self._context.clock, self._coordinator)
+        producer = self._made_producer(configure(ProducerConfig, settings))
         self._clients.add(producer)
         return producer
 
-    def consumer(self, *topics: str, **config: Any) -> Consumer:
-        """Return a consumer, subscribed to ``topics`` if any; ``config`` are the fields of `ConsumerConfig`.
+    def _made_producer(self, config: ProducerConfig) -> Producer:
+        self._refuse_closed()
+        self._registry.refuse_readonly()
+        return Producer(self._registry, config, self._context.clock, self._coordinator)
+
+    def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> Consumer:
+        """Return a consumer, subscribed to ``topics`` if any; ``settings`` are those of `ConsumerSettings`.
 
         With ``group="..."`` it shares the topics' partitions with the other members of that group, and commits how far
         it has come. A topic that does not exist is waited for. Raises InvalidConfigError, InvalidTopicError,
@@ -176,7 +183,7 @@ class EventLog:
         """
         self._check_open()
         check_names(topics)
-        consumer = self._made_consumer(config)
+        consumer = self._made_consumer(settings)
         if consumer.config.group is not None:
             self._groups.expire()
         if topics:
@@ -184,29 +191,28 @@ class EventLog:
         self._clients.add(consumer)
         return consumer
 
-    def _made_consumer(self, config: dict[str, Any]) -> Consumer:
+    def _made_consumer(self, settings: ConsumerSettings) -> Consumer:
         """Make one without a look at any file."""
-        settings = configure(ConsumerConfig, config)
-        directory = None if settings.group is None else self._group_directory(settings.group)
-        return Consumer(self._registry, self._session, settings, self._context.clock, self._offsets, directory)
+        config = configure(ConsumerConfig, settings)
+        directory = None if config.group is None else self._group_directory(config.group)
+        return Consumer(self._registry, self._session, config, self._context.clock, self._offsets, directory)
 
-    def async_producer(self, **config: Any) -> AsyncProducer:
-        """Return a producer for asyncio; ``config`` and errors are those of `producer`."""
-        settings = configure(ProducerConfig, config)
-        producer = self.producer(**{**config, "key_serializer": None, "value_serializer": None})
-        made = AsyncProducer(producer, settings)
-        self._clients.discard(producer)
+    def async_producer(self, **settings: Unpack[ProducerSettings]) -> AsyncProducer:
+        """Return a producer for asyncio; ``settings`` and errors are those of `producer`."""
+        config = configure(ProducerConfig, settings)
+        producer = self._made_producer(attrs.evolve(config, key_serializer=None, value_serializer=None))
+        made = AsyncProducer(producer, config)
         self._clients.add(made.thread)
         return made
 
-    def async_consumer(self, *topics: str, **config: Any) -> AsyncConsumer:
-        """Return a consumer for asyncio; ``config`` and errors are those of `consumer`.
+    def async_consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> AsyncConsumer:
+        """Return a consumer for asyncio; ``settings`` and errors are those of `consumer`.
 
         Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``.
         """
         self._refuse_closed()
         check_names(topics)
-        consumer = self._made_consumer(config)
+        consumer = self._made_consumer(settings)
         made = AsyncConsumer(consumer, topics, None if consumer.config.group is None else self._groups.expire)
         self._clients.add(made.thread)
         return made
@@ -330,6 +336,44 @@ class EventLog:
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    readonly: bool = False,
+    max_open_partitions: int = MAX_OPEN_PARTITIONS,
+    offsets_retention_minutes: int = OFFSETS_RETENTION_MINUTES,
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+    clock: Clock | None = None,
+    filesystem: FileSystem | None = None,
+) -> EventLog:
+    """Open the log in the directory ``path``, creating it if the directory is missing or empty.
+
+    ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
+    partitions hold descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group
+    without members are kept; ``lock_timeout_ms`` (30 s) bounds each wait for a lock that another process holds, in this
+    call and all others; ``readonly=True`` never creates, changes or repairs anything, takes no lock, and raises
+    NotALogError when no log lies there. Raises NotALogError for a directory that holds something else,
+    UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system,
+    ReadOnlyLogError when a new log cannot be created, and LockTimeoutError. A log in a directory that may only be read
+    opens for reading.
+
+    >>> import eventlog, tempfile
+    >>> with eventlog.open(tempfile.mkdtemp()) as log:
+    ...     topic = log.create_topic("orders", partitions=2)
+    ...     topic.partitions[0].append([b"first", b"second"]).last_offset
+    1
+    """
+    return EventLog(
+        path,
+        clock=clock,
+        filesystem=filesystem,
+        max_open_partitions=max_open_partitions,
+        readonly=readonly,
+        offsets_retention_minutes=offsets_retention_minutes,
+        lock_timeout_ms=lock_timeout_ms,
+    )
 
 
 def _check_count(name: str, count: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ def test_values_that_are_not(cls: Any, name: str, value: Any) -> None:
     assert isinstance(caught.value, ValueError)
     assert name in str(caught.value) and repr(value) in str(caught.value)
     assert caught.value.hint.startswith("give ")
+
+
+@pytest.mark.parametrize("ms", [0, 1, 999, 3_600_000, 100 * 365 * 86_400_000])
+def test_a_duration_as_a_timedelta(ms: int) -> None:
+    """``auto_offset_reset`` takes a timedelta for the same span of time in text, to the millisecond."""
+    config = eventlog.ConsumerConfig(auto_offset_reset=datetime.timedelta(milliseconds=ms))
+    assert duration_ms(config.auto_offset_reset.removeprefix("by_duration:")) == ms
+
+
+def test_a_negative_timedelta() -> None:
+    """A span of time that is negative is refused."""
+    with pytest.raises(eventlog.InvalidConfigError, match="auto_offset_reset"):
+        eventlog.ConsumerConfig(auto_offset_reset=datetime.timedelta(seconds=-1))
 
 
 def test_a_misspelt_setting(log: eventlog.EventLog) -> None:
