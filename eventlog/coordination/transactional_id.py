@@ -54,6 +54,11 @@ def transactional_ids(fs: FileSystem, root: str) -> list[str]:
     return sorted(unquote(entry) for entry in entries if is_directory_name(entry))
 
 
+def who_began(producer_id: int, epoch: int) -> memoryview:
+    """Return what a page's `TransactionalId.fence` is equal to if this producer was the last to begin."""
+    return np.array([producer_id, epoch], np.int64).view(np.uint64).data
+
+
 class TransactionalId:
     """The files of one transactional id, and this process's hold on them."""
 
@@ -145,8 +150,8 @@ class TransactionalId:
             raise
 
     def fence(self) -> memoryview:
-        """Return the words of the producer's page, which say who began here last; they count until `close`."""
-        return np.zeros(L.TX_EPOCH + 1, np.uint64).data if self._page is None else self._page.data
+        """Return the words of the producer's page that say who began here last; they count until `close`."""
+        return who_began(0, 0) if self._page is None else self._page[L.TX_PRODUCER_ID : L.TX_EPOCH + 1].data
 
     def refuse_fenced(self, producer_id: int, epoch: int) -> None:
         """Raise ProducerFencedError when another producer has begun here since."""

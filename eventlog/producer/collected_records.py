@@ -19,7 +19,6 @@ from typing import final
 
 from eventlog.errors import BufferExhaustedError
 from eventlog.files.signal_handlers import pass_on_handlers
-from eventlog.format import layouts as L
 from eventlog.producer.delivery import Delivery, Outcome
 from eventlog.producer.pending_home import Callbacks, PendingHome
 from eventlog.producer.record_buffer import BATCH_OVERHEAD
@@ -27,31 +26,33 @@ from eventlog.producer.record_columns import record_bytes
 from eventlog.topics.topic import Topic
 
 RECORD_OVERHEAD = 64  # bytes that a waiting record takes besides its key and value, roughly
-_EPOCH, _PRODUCER_ID = L.TX_EPOCH, L.TX_PRODUCER_ID
 
 
 class TransactionLimits:
     """What one transaction may take, in bytes and in time, and for as long as no other producer has begun."""
 
-    __slots__ = ("_deadline", "_epoch", "_monotonic", "_producer_id", "_words", "limit", "size")
+    __slots__ = ("_deadline", "_fence", "_monotonic", "_producer", "limit", "size")
 
     def __init__(
-        self, limit: int, monotonic: Callable[[], float], deadline: float, words: memoryview, producer: tuple[int, int]
+        self, limit: int, monotonic: Callable[[], float], deadline: float, fence: memoryview, producer: memoryview
     ) -> None:
-        """``limit`` is in bytes; ``words`` are those of the transactional id's page, where ``producer`` has to be."""
+        """``limit`` is in bytes; ``fence`` is `TransactionalId.fence`, which has to tell of this ``producer``."""
         self.limit = limit
         self.size = 0
         self._monotonic = monotonic
         self._deadline = deadline
-        self._words = words
-        self._producer_id, self._epoch = producer
+        self._fence = fence
+        self._producer = producer
 
-    def is_over(self) -> bool:
-        """Tell whether nothing can be committed any more: the time is over, or another producer has begun."""
-        words = self._words
-        if words[_EPOCH] != self._epoch or words[_PRODUCER_ID] != self._producer_id:
-            return True
-        return self._monotonic() > self._deadline
+    def take(self, size: int) -> bool:
+        """Count ``size`` bytes if they fit in, and anything can be committed yet: in time, and as the last producer."""
+        if self._fence != self._producer or self._monotonic() > self._deadline:
+            return False
+        size += self.size
+        if size > self.limit:
+            return False
+        self.size = size  # no call since it was read: no other thread comes in between
+        return True
 
     def reserve(self, size: int, topic: str, partition: int | None = None) -> None:
         """Count ``size`` bytes. Raises BufferExhaustedError when they do not fit in; nothing has changed then."""

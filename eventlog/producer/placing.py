@@ -6,51 +6,50 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
-from operator import attrgetter, call
+from operator import call
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.partitioners import FEW_KEYS, partition_for_key, partitions_for_keys
 from eventlog.producer.delivery import Delivery
 from eventlog.producer.placement import Placement, split_by_number
-from eventlog.producer.record_columns import record_bytes
 
 Step = Callable[[], object]
 _Sink = deque[None]
-_key = attrgetter("key")
 
 
 def split_by_key(records: list[Delivery], partitions: int) -> list[tuple[int, list[Delivery]]]:
-    """Return the records of each partition that has any; all of them have a key."""
-    return _split_by_key(records, list(map(_key, records)), partitions)
-
-
-def split_any(
-    records: list[Delivery], topic: str, partitions: int, placement: Placement
-) -> list[tuple[int, list[Delivery]]]:
-    """Do the same where some may have no key."""
-    keys = list(map(_key, records))
-    if None not in keys:
-        return _split_by_key(records, keys, partitions)
-    missing = np.array([key is None for key in keys])
-    numbers = np.empty(len(records), np.int32)
-    sizes = [record_bytes(record) for record in records if record.key is None]
-    numbers[missing] = placement.keyless_all(topic, partitions, sizes)
-    if len(sizes) < len(records):
-        numbers[~missing] = partitions_for_keys([key for key in keys if key is not None], partitions)
-    return _by_number(records, numbers)
-
-
-def _split_by_key(records: list[Delivery], keys: list[bytes], partitions: int) -> list[tuple[int, list[Delivery]]]:
+    """Return the records of each partition that has any. Raises TypeError for one without a key."""
     if partitions == 1:
         return [(0, records)]
+    keys: list[Any] = [record.key for record in records]
     if len(records) < FEW_KEYS:
         few: dict[int, list[Delivery]] = {}
         for record, key in zip(records, keys, strict=True):
             few.setdefault(partition_for_key(key, partitions), []).append(record)
         return list(few.items())
     return _by_number(records, partitions_for_keys(keys, partitions))
+
+
+def split_any(
+    records: list[Delivery], topic: str, partitions: int, placement: Placement
+) -> list[tuple[int, list[Delivery]]]:
+    """Do the same where some may have no key."""
+    try:
+        return split_by_key(records, partitions)
+    except TypeError as error:  # a key is None
+        pass_on_handlers(error)
+    keys = [record.key for record in records if record.key is not None]
+    missing = np.array([record.key is None for record in records])
+    numbers = np.empty(len(records), np.int32)
+    sizes = [len(record.value or b"") for record in records if record.key is None]
+    numbers[missing] = placement.keyless_all(topic, partitions, sizes)
+    if keys:
+        numbers[~missing] = partitions_for_keys(keys, partitions)
+    return _by_number(records, numbers)
 
 
 def _by_number(records: list[Delivery], numbers: NDArray[np.int32]) -> list[tuple[int, list[Delivery]]]:

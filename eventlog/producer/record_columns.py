@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from eventlog.producer.delivery_errors import not_encoded
 from eventlog.topics.partition import Partition
 
 _PLAIN = {Delivery}
-_key, _headers, _stamp, _timestamp = map(attrgetter, ("key", "headers", "stamp", "timestamp_ms"))
 
 
 def encode_records(
@@ -28,10 +26,10 @@ def encode_records(
         if one is not None:
             return [one]
     values, kinds = [record.value for record in records], _kinds(records)
-    keys = None if kinds == _PLAIN else list(map(_key, records))
+    keys = None if kinds == _PLAIN else [record.key for record in records]
     if FullDelivery not in kinds:
         return partition.encode(values, keys, _sent_ms(records), None, codec, stamp)
-    headers = list(map(_headers, records))
+    headers = [record.headers for record in records]
     return partition.encode(values, keys, _own_ms(records), headers if any(headers) else None, codec, stamp)
 
 
@@ -69,12 +67,12 @@ def _sent_ms(records: list[Delivery]) -> int | NDArray[np.int64]:
 
 def _own_ms(records: list[Delivery]) -> NDArray[np.int64]:
     """Return the timestamp of each, which may have one of its own."""
-    own = np.fromiter(map(_timestamp, records), np.int64, len(records))
+    own = np.fromiter([record.timestamp_ms for record in records], np.int64, len(records))
     return own if own.min() >= 0 else np.where(own < 0, _each_sent_ms(records), own)
 
 
 def _each_sent_ms(records: list[Delivery]) -> NDArray[np.int64]:
-    stamps = np.fromiter(map(_stamp, records), np.float64, len(records))
+    stamps = np.fromiter([record.stamp for record in records], np.float64, len(records))
     return (stamps * 1000).astype(np.int64)  # cut off, as int() does
 
 

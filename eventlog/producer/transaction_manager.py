@@ -21,6 +21,7 @@ from eventlog.coordination.transaction_commit import TransactionCommit
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
 from eventlog.coordination.transaction_offsets import TransactionOffsets
 from eventlog.coordination.transaction_records import TransactionOutcome, TransactionPart
+from eventlog.coordination.transactional_id import who_began
 from eventlog.errors import (
     ClosedError,
     EventLogError,
@@ -77,7 +78,7 @@ class TransactionManager:
     def _new_transaction(self) -> Transaction:
         limits = TransactionLimits(
             self._config.buffer_memory, self._clock.monotonic, self._deadline, self._id.fence(),
-            (self._producer_id, self._epoch),
+            who_began(self._producer_id, self._epoch),
         )  # fmt: skip
         return Transaction(self._config, self._codec, self._placement, limits, self._stamp_for)
 

@@ -49,13 +49,8 @@ class TransactionSends(KeyedSends):
             delivery.stamp = stamp = self._now()
             if not 0.0 <= stamp < LAST_SECOND:
                 clock_ms(stamp)  # which says what is wrong with the clock
-        limits = collected.limits
-        if limits.is_over():
+        if not collected.limits.take(size + RECORD_OVERHEAD):
             return self._send_again(collected, delivery)
-        size += limits.size + RECORD_OVERHEAD
-        if size > limits.limit:
-            return self._send_again(collected, delivery)
-        limits.size = size  # no call since it was read: no other thread comes in between
         delivery.home = collected
         collected.records.append(delivery)
         return self._sent_late(collected, delivery) if collected.is_closed else delivery
