@@ -182,3 +182,21 @@ def test_nothing_else_opens_a_file_by_its_number() -> None:
         if re.search(r"\bfs\.open\(|\bos\.open\(", line)
     ]
     assert found == ["cli/group.py: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())"]
+
+
+def test_a_number_that_another_opening_of_the_same_file_has_is_lost(path: str) -> None:
+    """What is kept is known by the very opening, not by the file: a lock belongs to the opening. Reading and writing at
+    positions changes nothing of that.
+    """
+    fs = FileSystem()
+    file = fs.opened(path, os.O_RDWR).kept()
+    fs.pwrite(file.fd, b"content", 3)
+    fs.pwritev(file.fd, [b"of", b"parts"], 10)
+    assert fs.pread(file.fd, 7, 3) == b"content"
+    assert not file.is_lost()
+    number = file.fd
+    os.close(number)
+    assert file.is_lost()
+    with fs.opened(path, os.O_RDWR) as other:
+        assert other == number
+        assert file.is_lost()

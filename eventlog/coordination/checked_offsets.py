@@ -25,19 +25,17 @@ def checked_offsets(registry: TopicRegistry, offsets: object) -> dict[TopicParti
         raise InvalidRecordError(
             f"offsets is a {type(offsets).__name__}", hint="give a dict: {TopicPartition(topic, 0): offset}"
         )
-    return dict(_checked(registry, tp, value) for tp, value in offsets.items())
-
-
-def _checked(registry: TopicRegistry, partition: object, value: object) -> tuple[TopicPartition, OffsetAndMetadata]:
-    tp = checked_partition(partition)
-    wanted = checked_offset(tp, value)
-    registry.get(tp.topic).partitions[tp.partition]  # which raises when there is none
-    if not 0 <= wanted.offset <= NEVER:
-        raise OffsetOutOfRangeError(
-            f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
-            hint="give that of the record to read next: 0 or more, in 64 bits",
-        )  # fmt: skip
-    return tp, wanted
+    checked = {}
+    for partition, value in offsets.items():
+        tp = checked_partition(partition)
+        checked[tp] = wanted = checked_offset(tp, value)
+        registry.get(tp.topic).partitions[tp.partition]  # which raises when there is none
+        if not 0 <= wanted.offset <= NEVER:
+            raise OffsetOutOfRangeError(
+                f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
+                hint="give that of the record to read next: 0 or more, in 64 bits",
+            )  # fmt: skip
+    return checked
 
 
 def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
@@ -48,6 +46,8 @@ def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
     >>> checked_offset(TopicPartition("orders", 0), 7)
     OffsetAndMetadata(offset=7, metadata='', leader_epoch=None)
     """
+    if type(value) is int:  # nearly always
+        return OffsetAndMetadata(value)
     position = value if isinstance(value, OffsetAndMetadata) else OffsetAndMetadata(value)  # type: ignore[arg-type]
     offset = whole(position.offset)
     if offset is None:

@@ -25,6 +25,7 @@ from eventlog.files.mutex import Mutex, holds_any, is_reentered, reentrant_call
 from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
+_SHARED, _EXCLUSIVE = fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.LOCK_EX | fcntl.LOCK_NB
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
 _LEAST_PAUSES = 0.02  # seconds of pauses, in all, before a lock counts as held for long: its holder needs a processor
 
@@ -58,19 +59,15 @@ class FileLock:
     def fd(self) -> int:
         """The lock's own descriptor in this process, opened on first use."""
         file = self._file
-        if file is not None and file.fd >= 0 and file.is_lost():
-            file.close()  # which only forgets it
-        if file is None or file.fd < 0:
+        if file is None or file.is_lost():
+            if file is not None:
+                file.close()  # which only forgets it
             self._file = file = _opened(self._fs, self.path).kept()
         return file.fd
 
     def is_lost(self) -> bool:
         """Tell whether other code of this process has closed the descriptor, which may be another file's now."""
         return self._file is not None and self._file.is_lost()
-
-    def look(self) -> os.stat_result | None:
-        """Return what is known of the open file now; None when that is so."""
-        return None if self._file is None else self._file.look()
 
     def acquire(self, *, shared: bool = False, blocking: bool = True) -> bool:
         """Take the lock; return False when ``blocking`` is off and another process holds it.
@@ -79,7 +76,7 @@ class FileLock:
         """
         self._owner = threading.get_ident()  # first: whatever comes in between, a lock that is held has an owner
         try:
-            fcntl.flock(self.fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, _SHARED if shared else _EXCLUSIVE)
         except BlockingIOError as error:
             self._owner = 0
             pass_on_handlers(error)
@@ -130,7 +127,7 @@ class FileLock:
     def release(self) -> None:
         """Free the lock; harmless when it is not held."""
         file = self._file
-        if file is not None and file.fd >= 0 and not file.is_lost():
+        if file is not None and not file.is_lost():
             self._owner = 0  # between a plain store and the call that follows no handler comes
             fcntl.flock(file.fd, fcntl.LOCK_UN)
 

@@ -251,7 +251,7 @@ class Flusher:
             self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY).kept()
             self._open_for = segment_base
             self._log.context.open_files.add(self._log)
-        if self._file.look() is None:
+        if self._file.is_lost():
             self._close_descriptor()
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._log.segments.path(segment_base))
         return self._file.fd

@@ -113,11 +113,11 @@ class WriterFiles:
     def look(self) -> None:
         """Refuse to write where no one would find it: the log was removed or moved, or the partition's directory."""
         look_at = self._log.context.root.look()
-        active, lock = self._active, self._lock.look()
-        if lock is None or (active is not None and active.file.look() is None):
+        active = self._active
+        if self._lock.is_lost() or (active is not None and active.is_lost()):
             self._release()
             raise lost_descriptor(self._log.directory)
-        if lock.st_nlink == 0:
+        if not self._fs.is_linked(self._lock_fd):
             raise self._log.gone()
         self._look_at = look_at
 
