@@ -72,6 +72,7 @@ from eventlog.errors import (
     WakeupError,
 )
 from eventlog.event_log import EventLog, open
+from eventlog.files.installation import refuse_mixture as _refuse_mixture
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import (
     AppendResult,
@@ -193,3 +194,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_refuse_mixture(__path__[0])

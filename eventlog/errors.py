@@ -63,6 +63,8 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+DISTRIBUTION = "eventlog-embedded"  # what pip installs; its import is `eventlog`
+
 
 class EventLogError(Exception):
     """The root of the tree: a reason, the coordinates it happened at, and a hint.
@@ -280,7 +282,12 @@ class InvalidConfigError(EventLogError, ValueError):
 
 
 class MissingExtraError(EventLogError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed; the hint is the command that installs it."""
+
+    @classmethod
+    def of(cls, extra: str, reason: str) -> MissingExtraError:
+        """Return the error of this extra."""
+        return cls(reason, hint=f"pip install '{DISTRIBUTION}[{extra}]'")
 
 
 class ClosedError(EventLogError, RuntimeError):

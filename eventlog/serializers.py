@@ -241,7 +241,7 @@ def _fastavro() -> Any:
         import fastavro
         import fastavro.validation
     except ImportError as error:
-        raise MissingExtraError("Avro needs fastavro", hint="pip install 'eventlog[avro]'") from error
+        raise MissingExtraError.of("avro", "Avro needs fastavro") from error
     return fastavro
 
 

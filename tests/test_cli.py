@@ -791,7 +791,7 @@ def test_without_click_the_message_says_what_to_install(log_path: Path, tmp_path
     command = [sys.executable, "-m", "eventlog", "topics", str(log_path)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr == "eventlog: the command line needs click: pip install 'eventlog[cli]'\n"
+    assert done.stderr == "eventlog: the command line needs click: pip install 'eventlog-embedded[cli]'\n"
 
 
 def test_the_version_is_told() -> None:

@@ -213,9 +213,9 @@ def test_data_stored_once_stays_readable(codec: int, data: bytes) -> None:
 def test_without_cramjam_the_error_says_what_to_install(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, the three codecs that need it fail with the command that brings it."""
     monkeypatch.setitem(sys.modules, "cramjam", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'eventlog\[compression\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'eventlog-embedded\[compression\]'"):
         compress(codec, b"abc")
-    with pytest.raises(MissingExtraError, match=r"pip install 'eventlog\[compression\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'eventlog-embedded\[compression\]'"):
         decompress(codec, b"abc", 3)
 
 

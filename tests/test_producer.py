@@ -694,7 +694,7 @@ except eventlog.MissingExtraError as raised:
 answer([type(error).__name__, error.hint])
 log.close()
 """
-    assert run_python(script, log_path) == ["MissingExtraError", "pip install 'eventlog[compression]'"]
+    assert run_python(script, log_path) == ["MissingExtraError", "pip install 'eventlog-embedded[compression]'"]
 
 
 # --- backpressure ---

@@ -309,5 +309,5 @@ def test_avro_without_fastavro_says_what_to_install(monkeypatch: pytest.MonkeyPa
     """Without the extra, making an Avro serializer fails with the command that brings it."""
     monkeypatch.setitem(sys.modules, "fastavro", None)
     for make in (AvroSerializer, AvroDeserializer):
-        with pytest.raises(MissingExtraError, match=r"pip install 'eventlog\[avro\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install 'eventlog-embedded\[avro\]'"):
             make("long")

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import sys
 
+from eventlog.errors import DISTRIBUTION
+
 
 def main() -> None:
     """Run the command line; without click, say how to get it."""
     try:
         import click  # noqa: F401  # only to see whether it is there
     except ImportError:
-        sys.exit("eventlog: the command line needs click: pip install 'eventlog[cli]'")
+        sys.exit(f"eventlog: the command line needs click: pip install '{DISTRIBUTION}[cli]'")
     from eventlog.cli.commands import commands
     from eventlog.cli.terminal import VisibleLog
 

@@ -18,7 +18,7 @@ def record_batch_to_arrow(batch: RecordBatch) -> pyarrow.RecordBatch:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise MissingExtraError("pyarrow is not installed", hint="pip install 'eventlog[arrow]'") from error
+        raise MissingExtraError.of("arrow", "pyarrow is not installed") from error
     columns = batch._found()
     headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
     return pa.RecordBatch.from_arrays(

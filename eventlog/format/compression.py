@@ -1,14 +1,14 @@
 """Compression of a batch's body: Kafka's codecs under Kafka's ids.
 
-==  ======  ====================================================  =========================
-id  name    what is stored                                        needs
-==  ======  ====================================================  =========================
+==  ======  =======================================================  =====================
+id  name    what is stored                                           needs
+==  ======  =======================================================  =====================
 0   none    the body
-1   gzip    one gzip member (RFC 1952)                            Python alone
-2   snappy  one raw Snappy block, not the framing format          ``eventlog[compression]``
-3   lz4     one LZ4 frame: independent blocks, no content checksum``eventlog[compression]``
-4   zstd    one Zstandard frame (RFC 8878)                        ``eventlog[compression]``
-==  ======  ====================================================  =========================
+1   gzip    one gzip member (RFC 1952)                               Python alone
+2   snappy  one raw Snappy block, not the framing format             extra ``compression``
+3   lz4     one LZ4 frame: independent blocks, no content checksum   extra ``compression``
+4   zstd    one Zstandard frame (RFC 8878)                           extra ``compression``
+==  ======  =======================================================  =====================
 
 This is the format on disk, and the ids are bits 0 to 2 of a batch's attributes: never change them. No reader
 relies on a size or a checksum inside the data: the batch states the body's exact size, and its CRC-32C covers
@@ -122,8 +122,7 @@ def _cramjam() -> Any:
     try:
         import cramjam
     except ImportError as error:
-        hint = "pip install 'eventlog[compression]'"
-        raise MissingExtraError("snappy, lz4 and zstd need cramjam", hint=hint) from error
+        raise MissingExtraError.of("compression", "snappy, lz4 and zstd need cramjam") from error
     return cramjam
 
 
