@@ -15,6 +15,7 @@ import attrs
 
 from eventlog.errors import InvalidConfigError
 from eventlog.quantities import duration_ms, is_blank, is_legal_name
+from eventlog.texts import plain, shown
 
 COMPRESSION_TYPES = ("none", "gzip", "snappy", "lz4", "zstd")  # of a producer
 UNCOMPRESSED = "uncompressed"  # of a topic, where Kafka calls "none" so
@@ -39,7 +40,7 @@ Config = TypeVar("Config", "TopicConfig", "ProducerConfig", "ConsumerConfig")
 
 
 def _fail(attribute: attrs.Attribute[Any], value: object, expected: str) -> InvalidConfigError:
-    return InvalidConfigError(f"{attribute.name}={value!r} is not possible", hint=f"give {expected}")
+    return InvalidConfigError(f"{attribute.name}={shown(value)} is not possible", hint=f"give {expected}")
 
 
 def _whole(low: int, high: int = NEVER) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -97,8 +98,8 @@ def _codec(kind: str) -> Callable[[object, attrs.Attribute[Any], object], None]:
     return check
 
 
-def _compression_of_topic(name: str) -> str:
-    return UNCOMPRESSED if name == "none" else name  # as logs of earlier versions call it
+def _compression_of_topic(name: Any) -> Any:
+    return UNCOMPRESSED if type(name) is str and name == "none" else name  # as logs of earlier versions call it
 
 
 @attrs.frozen(kw_only=True)
@@ -169,7 +170,9 @@ class ProducerConfig:
     @enable_idempotence.validator
     def _check_idempotence(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is True and self.acks not in ("all", -1):
-            raise _fail(attribute, value, f"acks='all' as well, not {self.acks!r}: nobody tries unacknowledged again")
+            raise _fail(
+                attribute, value, f"acks='all' as well, not {shown(self.acks)}: nobody tries unacknowledged again"
+            )
         if value is True and not self.retries:
             raise _fail(attribute, value, "retries as well, 1 or more")
 
@@ -227,7 +230,11 @@ def configure(cls: type[Config], options: Mapping[str, object]) -> Config:
     for name in given:
         if name not in known:
             raise _unknown_setting(cls, name, sorted(known))
-    return cls(**given)
+    return cls(**{name: _plain_or_as_is(value) for name, value in given.items()})
+
+
+def _plain_or_as_is(value: Any) -> Any:
+    return plain(value) if isinstance(value, str) else value
 
 
 def _unknown_setting(cls: type[Any], name: str, known: list[str]) -> InvalidConfigError:

@@ -63,6 +63,8 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from eventlog.texts import shown_whole
+
 DISTRIBUTION = "eventlog-embedded"  # what pip installs; its import is `eventlog`
 
 
@@ -91,7 +93,7 @@ class EventLogError(Exception):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        where = ", ".join(f"{name}={value!r}" for name, value in self.coordinates.items())
+        where = ", ".join(f"{name}={shown_whole(value)}" for name, value in self.coordinates.items())
         message = f"{self.reason} [{where}]" if where else self.reason
         return f"{message}; {self.hint}" if self.hint else message
 

@@ -13,7 +13,7 @@ from eventlog.aio.async_producer import AsyncProducer
 from eventlog.aio.consumer_thread import ConsumerThread
 from eventlog.aio.producer_thread import ProducerThread
 from eventlog.clock import Clock, SystemClock
-from eventlog.config import ConsumerConfig, ProducerConfig, TopicConfig, configure
+from eventlog.config import NEVER, ConsumerConfig, ProducerConfig, TopicConfig, configure
 from eventlog.consumer.consumer import Consumer
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
@@ -36,6 +36,7 @@ from eventlog.monitoring.transaction_monitor import TransactionMonitor
 from eventlog.monitoring.transaction_verification import TransactionsReport, verify_transactions
 from eventlog.producer.linger_thread import join_finishing
 from eventlog.producer.producer import Producer
+from eventlog.quantities import LONGEST
 from eventlog.settings import ConsumerSettings, ProducerSettings, TopicSettings
 from eventlog.storage.context import LogContext
 from eventlog.storage.log_directory import prepare
@@ -43,8 +44,9 @@ from eventlog.storage.log_root import LogRoot
 from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
 from eventlog.storage.sync_slots import SyncSlots
+from eventlog.texts import shown
 from eventlog.topics.internal import is_internal, refuse_reserved
-from eventlog.topics.registry import TopicRegistry, check_names
+from eventlog.topics.registry import TopicRegistry, check_names, check_topic_name
 from eventlog.topics.topic import Topic
 
 MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit of a process is 1024
@@ -75,7 +77,7 @@ class EventLog:
         _check_count("max_open_partitions", max_open_partitions)
         _check_count("offsets_retention_minutes", offsets_retention_minutes)
         _check_count("lock_timeout_ms", lock_timeout_ms)
-        lock_timeout = lock_timeout_ms / 1000
+        lock_timeout = min(lock_timeout_ms / 1000, LONGEST)
         self.path = os.path.abspath(os.fsdecode(path))
         self._real_path = real = os.path.realpath(self.path)  # from here on, no link is followed
         fs = filesystem or FileSystem()
@@ -127,6 +129,7 @@ class EventLog:
         'orders'
         """
         self._check_open()
+        name = check_topic_name(name)
         refuse_reserved(name)
         config = configure(TopicConfig, settings)
         return self._registry.create(name, partitions, config, exist_ok=exist_ok, given=settings)
@@ -149,6 +152,7 @@ class EventLog:
         would lose its place.
         """
         self._check_open()
+        name = check_topic_name(name)
         refuse_reserved(name)
         self._registry.delete(name)
         self._groups.forget_topic(name)
@@ -377,8 +381,10 @@ def open(
 
 
 def _check_count(name: str, count: object) -> None:
-    if type(count) is not int or count < 1:
-        raise InvalidConfigError(f"{name}={count!r} is not possible", hint="give a whole number from 1 on")
+    if type(count) is not int or not 1 <= count <= NEVER:
+        raise InvalidConfigError(
+            f"{name}={shown(count)} is not possible", hint=f"give a whole number from 1 to {NEVER}"
+        )
 
 
 def _after_fork_in_child() -> None:

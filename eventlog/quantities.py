@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import re
-import reprlib
 import threading
 import time
 from numbers import Real
 from typing import TypeGuard
 
 from eventlog.errors import InvalidConfigError
+from eventlog.texts import plain, shown
 
 LONGEST = threading.TIMEOUT_MAX  # seconds, some 290 years: what waits in C takes no more
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
@@ -42,18 +42,6 @@ def whole(number: object) -> int | None:
         return None
 
 
-def shown(thing: object) -> str:
-    """Return a short text for a message about anything at all: its repr may be endless, or raise.
-
-    >>> shown(-1), shown(10**5000)
-    ('-1', '<an int>')
-    """
-    try:
-        return reprlib.repr(thing)
-    except Exception:
-        return f"<an {type(thing).__name__}>"
-
-
 def checked_timeout(timeout: object) -> float | None:
     """Return a timeout in seconds as a float, None for ever. Raises InvalidConfigError for what is none."""
     if timeout is None:
@@ -61,18 +49,18 @@ def checked_timeout(timeout: object) -> float | None:
     if type(timeout) is float and 0 <= timeout <= LONGEST:  # nearly always
         return timeout
     if type(timeout) is not bool and isinstance(timeout, Real) and timeout == timeout:  # NaN does not
-        return float(min(timeout, LONGEST))  # type: ignore[arg-type]  # typeshed's Real has no order
+        return float(min(max(timeout, -LONGEST), LONGEST))  # type: ignore[arg-type]  # typeshed's Real has no order
     raise InvalidConfigError(
         f"timeout={shown(timeout)} is not possible", hint="give seconds as a number, or None to wait for ever"
     )
 
 
-def checked_count(max_records: object) -> int:
-    """Return how many records a call may return. Raises InvalidConfigError for what is no whole number from 1 on."""
-    count = whole(max_records)
+def checked_count(number: object, name: str = "max_records") -> int:
+    """Return how many records, or bytes, a call may return. Raises InvalidConfigError for no whole number from 1 on."""
+    count = whole(number)
     if count is not None and count > 0:
         return count
-    raise InvalidConfigError(f"max_records={max_records!r} is not possible", hint="give a whole number from 1 on")
+    raise InvalidConfigError(f"{name}={shown(number)} is not possible", hint="give a whole number from 1 on")
 
 
 def deadline_of(timeout: float | None) -> float:
@@ -106,7 +94,7 @@ def is_legal_name(name: object) -> TypeGuard[str]:
     >>> is_legal_name("orders.eu-1"), is_legal_name("a b"), is_legal_name("..")
     (True, False, False)
     """
-    return isinstance(name, str) and _LEGAL_NAME.match(name) is not None and name not in (".", "..")
+    return isinstance(name, str) and _LEGAL_NAME.match(name) is not None and plain(name) not in (".", "..")
 
 
 def is_blank(text: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from eventlog.errors import InvalidConfigError
+from eventlog.texts import shown
 
 MAX_DECOMPRESSED_BYTES = 1 << 28  # also what a writer compresses into one batch: whoever reads may have these defaults
 MAX_EMPTY_RECORDS = 1 << 20
@@ -15,7 +16,7 @@ MAX_EMPTY_RECORDS = 1 << 20
 def _positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if type(value) is not int or not 0 < value <= 2**31 - 1:
         raise InvalidConfigError(
-            f"{attribute.name}={value!r} is not possible", hint="give a whole number from 1 to 2147483647"
+            f"{attribute.name}={shown(value)} is not possible", hint="give a whole number from 1 to 2147483647"
         )
 
 

@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from eventlog.errors import InvalidConfigError, MissingExtraError, SerializationError
 from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import pass_on_handlers
+from eventlog.texts import shown
 
 Side: TypeAlias = Literal["key", "value"]
 Serializer: TypeAlias = Callable[[Any], bytes | None]
@@ -55,11 +56,11 @@ def serializer(setting: object, side: Side) -> Serializer | None:
             pass_on_handlers(error)
             raise SerializationError(
                 f"the {side} serializer failed on {_type_name(data)}: {_summary(error)}",
-                hint=f"send what {side}_serializer={setting!r} can encode",
+                hint=f"send what {side}_serializer={shown(setting)} can encode",
             ) from error
         if type(encoded) is bytes or encoded is None:
             return encoded
-        return _copied(encoded, f"the {side} serializer returned", f"return bytes or None from {setting!r}")
+        return _copied(encoded, f"the {side} serializer returned", f"return bytes or None from {shown(setting)}")
 
     return serialize
 
@@ -211,7 +212,7 @@ def _resolve(setting: object, known: _Functions, name: str) -> Callable[[Any], A
     if callable(setting):
         return setting
     choices = ", ".join(map(repr, known))
-    raise InvalidConfigError(f"{name}={setting!r} is not possible", hint=f"give {choices}, a callable or None")
+    raise InvalidConfigError(f"{name}={shown(setting)} is not possible", hint=f"give {choices}, a callable or None")
 
 
 def _copied(data: object, what: str, hint: str) -> bytes:

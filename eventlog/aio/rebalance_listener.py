@@ -14,6 +14,7 @@ from eventlog.aio.worker import JobQueue
 from eventlog.consumer.rebalance_listener import RebalanceListener
 from eventlog.errors import IllegalStateError, InvalidConfigError
 from eventlog.model import TopicPartition
+from eventlog.texts import shown
 
 _LOOK_UP = 0.5  # seconds: how often a waiting thread looks whether the loop still exists, which tells nobody
 
@@ -74,7 +75,7 @@ def checked_listener(listener: object) -> RebalanceListener | AsyncRebalanceList
     if isinstance(listener, RebalanceListener | AsyncRebalanceListener):
         return listener
     raise InvalidConfigError(
-        f"listener={listener!r} is not possible",
+        f"listener={shown(listener)} is not possible",
         hint="give an instance of a class that extends AsyncRebalanceListener or RebalanceListener",
     )
 

@@ -15,6 +15,7 @@ from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.model import OffsetAndMetadata, TopicPartition
 from eventlog.quantities import is_legal_name
+from eventlog.texts import shown
 from eventlog.topics.registry import TopicRegistry
 
 Offsets = dict[TopicPartition, OffsetAndMetadata]
@@ -74,7 +75,7 @@ class Committer:
     def commit_async(self, offsets: Offsets, callback: CommitCallback | None) -> None:
         """Do the same at once, since it waits for nothing; `run_callbacks` tells what became of it."""
         if callback is not None and not callable(callback):
-            raise InvalidConfigError(f"callback={callback!r} is not callable", hint="give a function, or None")
+            raise InvalidConfigError(f"callback={shown(callback)} is not callable", hint="give a function, or None")
         error: BaseException | None = None
         try:
             self.commit(offsets)

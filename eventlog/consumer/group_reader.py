@@ -260,7 +260,7 @@ class GroupReader:
         """Commit (if asked to, and when that is automatic), tell the listener, and leave the group."""
         errors: list[Exception] = []
         if not self.membership.is_forked:
-            self._run_callbacks()
+            self._run_last_callbacks(errors)
             positions = self.positions() if commit else {}
             if self._subscription.is_by_hand():
                 self.committer.commit_now(positions, PATIENCE_AT_LAST)
@@ -311,6 +311,14 @@ class GroupReader:
         if self.committer.has_callbacks:
             with self._thread.calling_back():
                 self.committer.run_callbacks()
+
+    def _run_last_callbacks(self, errors: list[Exception]) -> None:
+        """Run all, also when one raises: nobody polls again, and there is more to be done."""
+        while self.committer.has_callbacks:
+            try:
+                self._run_callbacks()
+            except Exception as error:
+                errors.append(error)
 
 
 def _raise_first(errors: list[Exception]) -> None:

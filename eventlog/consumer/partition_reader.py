@@ -23,6 +23,7 @@ from eventlog.format.record_batch import RecordBatch
 from eventlog.model import OffsetAndMetadata, Record, TopicPartition
 from eventlog.quantities import whole
 from eventlog.storage.log_cursor import LogCursor
+from eventlog.texts import shown
 from eventlog.topics.partition import Partition
 
 Found = TypeVar("Found", Record, RecordBatch)
@@ -72,7 +73,8 @@ class PartitionReader:
         if place is None or not 0 <= place <= NEVER:
             start, end = self.partition.log_start_offset, self.partition.log_end_offset
             raise OffsetOutOfRangeError(
-                f"cannot seek to offset {offset!r}", topic=self.tp.topic, partition=self.tp.partition, offset=offset,
+                f"cannot seek to offset {shown(offset)}",
+                topic=self.tp.topic, partition=self.tp.partition, offset=offset,
                 hint=f"give a whole number; the log has those from {start} to {end}, its end",
             )  # fmt: skip
         self.seek(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventlog.errors import IllegalStateError, InvalidConfigError
 from eventlog.model import TopicPartition
+from eventlog.texts import shown
 
 
 class RebalanceListener:
@@ -36,7 +37,8 @@ def check_listener(listener: object, *, has_group: bool) -> None:
         return
     if not isinstance(listener, RebalanceListener):
         raise InvalidConfigError(
-            f"listener={listener!r} is not possible", hint="give an instance of a class that extends RebalanceListener"
+            f"listener={shown(listener)} is not possible",
+            hint="give an instance of a class that extends RebalanceListener",
         )
     if not has_group:
         raise IllegalStateError("a listener, but no group", hint="only groups rebalance: consumer(group=...)")

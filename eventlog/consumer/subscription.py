@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from eventlog.errors import IllegalStateError, InvalidConfigError
 from eventlog.model import TopicPartition
+from eventlog.texts import shown
 from eventlog.topics.checked_partitions import checked_partitions
 from eventlog.topics.internal import is_internal
 from eventlog.topics.registry import TopicRegistry, check_topic_name
@@ -134,7 +135,7 @@ class Subscription:
 def _checked_names(topics: object) -> list[str]:
     """Return topics' names, each once. Raises IllegalStateError for no list, InvalidTopicError for no legal name."""
     if not isinstance(topics, list | tuple | set | frozenset):
-        raise IllegalStateError(f"topics is a {type(topics).__name__}", hint=f"give a list: [{topics!r}]")
+        raise IllegalStateError(f"topics is a {type(topics).__name__}", hint=f"give a list: [{shown(topics)}]")
     return list(dict.fromkeys(map(check_topic_name, topics)))
 
 
@@ -148,7 +149,7 @@ def _compiled(pattern: object) -> re.Pattern[str]:
         compiled: re.Pattern[str] = re.compile(pattern)  # type: ignore[call-overload]  # what is no pattern ends below
         compiled.fullmatch("")  # which a pattern for bytes cannot
     except (re.error, TypeError) as error:
-        raise InvalidConfigError(f"pattern={pattern!r}: {error}", hint="give a regular expression") from error
+        raise InvalidConfigError(f"pattern={shown(pattern)}: {error}", hint="give a regular expression") from error
     if not compiled.pattern:
         raise InvalidConfigError("the pattern is empty, and matches no topic", hint="give a regular expression")
     return compiled

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from eventlog.config import NEVER
 from eventlog.errors import InvalidRecordError, OffsetOutOfRangeError, RecordTooLargeError
-from eventlog.model import OffsetAndMetadata, TopicPartition
+from eventlog.model import GroupMetadata, OffsetAndMetadata, TopicPartition
 from eventlog.quantities import whole
+from eventlog.texts import plain, shown
 from eventlog.topics.checked_partitions import checked_partition
 from eventlog.topics.registry import TopicRegistry
 
@@ -32,7 +34,8 @@ def checked_offsets(registry: TopicRegistry, offsets: object) -> dict[TopicParti
         registry.get(tp.topic).partitions[tp.partition]  # which raises when there is none
         if not 0 <= wanted.offset <= NEVER:
             raise OffsetOutOfRangeError(
-                f"cannot commit offset {wanted.offset}", topic=tp.topic, partition=tp.partition, offset=wanted.offset,
+                f"cannot commit offset {shown(wanted.offset)}",
+                topic=tp.topic, partition=tp.partition, offset=wanted.offset,
                 hint="give that of the record to read next: 0 or more, in 64 bits",
             )  # fmt: skip
     return checked
@@ -51,14 +54,32 @@ def checked_offset(tp: TopicPartition, value: object) -> OffsetAndMetadata:
     position = value if isinstance(value, OffsetAndMetadata) else OffsetAndMetadata(value)  # type: ignore[arg-type]
     offset = whole(position.offset)
     if offset is None:
-        raise _invalid(tp, f"offset {position.offset!r} is not a whole number")
+        raise _invalid(tp, f"offset {shown(position.offset)} is not a whole number")
     metadata = _checked_metadata(tp, position.metadata)
     if position.leader_epoch is None:
         return OffsetAndMetadata(offset, metadata)
     epoch = whole(position.leader_epoch)
     if epoch is None or not 0 <= epoch <= _MAX_EPOCH:
-        raise _invalid(tp, f"leader epoch {position.leader_epoch!r} is not possible")
+        raise _invalid(tp, f"leader epoch {shown(position.leader_epoch)} is not possible")
     return OffsetAndMetadata(offset, metadata, epoch)
+
+
+def checked_group(metadata: object) -> GroupMetadata:
+    """Return who commits, as ``consumer.group_metadata()`` tells it. Raises InvalidRecordError for what is not that.
+
+    >>> checked_group(GroupMetadata("billing"))
+    GroupMetadata(group='billing', generation=-1, member_id='', group_instance_id=None)
+    """
+    if not isinstance(metadata, GroupMetadata):
+        raise InvalidRecordError(f"the group is a {type(metadata).__name__}", hint="give consumer.group_metadata()")
+    fields: tuple[Any, ...] = metadata
+    group, generation, member_id, instance_id = fields
+    number, hint = whole(generation), "give consumer.group_metadata() as it is"
+    if number is None or not isinstance(member_id, str) or not isinstance(instance_id, str | None):
+        raise InvalidRecordError(f"{shown(metadata)} is of no consumer", hint=hint)
+    if number > 0 and not plain(member_id):
+        raise InvalidRecordError(f"generation {shown(number)} of no member", hint=hint)
+    return GroupMetadata(group, number, plain(member_id), None if instance_id is None else plain(instance_id))
 
 
 def _checked_metadata(tp: TopicPartition, metadata: object) -> str:
@@ -66,6 +87,7 @@ def _checked_metadata(tp: TopicPartition, metadata: object) -> str:
         return ""
     if not isinstance(metadata, str):
         raise _invalid(tp, f"metadata is {type(metadata).__name__}, not a text")
+    metadata = plain(metadata)
     try:
         size = len(metadata.encode("utf-16-le")) // 2
     except UnicodeEncodeError:

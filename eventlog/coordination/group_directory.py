@@ -44,6 +44,7 @@ from eventlog.format import layouts as L
 from eventlog.format.filenames import CONTROL, GROUP_NAME, GROUP_STATE, GROUPS, LOCK, MEMBERS
 from eventlog.quantities import is_blank
 from eventlog.storage.log_root import NoRoot
+from eventlog.texts import plain, shown
 
 logger = logging.getLogger("eventlog")
 _POSSIBLE = 2**62 - 1  # generations and versions: a damaged page may say more, and counting on must not overflow
@@ -66,10 +67,12 @@ def group_directory_name(group: object) -> str:
     >>> group_directory_name("billing/eu")
     'billing%2Feu'
     """
-    if not isinstance(group, str) or is_blank(group):
-        raise InvalidGroupError(f"{group!r} is no group's name", group=group, hint="give a text, such as 'billing'")
+    if not isinstance(group, str) or is_blank(plain(group)):
+        raise InvalidGroupError(
+            f"{shown(group)} is no group's name", group=group, hint="give a text, such as 'billing'"
+        )
     try:
-        return short_directory_name(group)
+        return short_directory_name(plain(group))
     except ValueError as error:
         short = group if len(group) <= _SHOWN else f"{group[:_SHOWN]}..."
         raise InvalidGroupError(f"not a possible group's name: {error}", group=short, hint="choose another") from error
@@ -102,8 +105,8 @@ class GroupDirectory:
 
     def __init__(self, fs: FileSystem, log_path: str, group: str, *, root: NoRoot = _NO_ROOT) -> None:
         """``root`` tells whether the log is still at ``log_path``."""
-        self.group = group
         self.path = os.path.join(log_path, GROUPS, group_directory_name(group))
+        self.group = plain(group)
         self.root = root
         self.lock = FileLock(fs, os.path.join(self.path, LOCK))
         self._fs = fs

@@ -14,6 +14,7 @@ import crc32c
 from eventlog.errors import InvalidGroupError, UnsupportedFormatError
 from eventlog.format import layouts as L
 from eventlog.model import OffsetAndMetadata, TopicPartition
+from eventlog.texts import shown
 
 _UNKNOWN_EPOCH = -1
 _LONGEST_TEXT = 2**15 - 1  # bytes that Kafka's length of a text can tell
@@ -56,7 +57,9 @@ def group_prefix(group: str) -> bytes:
     except (AttributeError, UnicodeEncodeError):
         name = b""
     if not 0 < len(name) <= _LONGEST_TEXT:
-        raise InvalidGroupError(f"{group!r} is no group's name", group=group, hint="give a text, such as 'billing'")
+        raise InvalidGroupError(
+            f"{shown(group)} is no group's name", group=group, hint="give a text, such as 'billing'"
+        )
     return L.OFFSET_KEY_GROUP.pack(L.OFFSET_KEY_VERSION, len(name)) + name
 
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from eventlog.config import COMPRESSION_TYPES, UNCOMPRESSED
 from eventlog.errors import InvalidConfigError, MissingExtraError, UnsupportedFormatError
+from eventlog.texts import shown
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
@@ -55,7 +56,7 @@ def codec_id(name: str) -> int:
     """
     if name not in CODEC_IDS:
         known = ", ".join(map(repr, COMPRESSION_TYPES))
-        raise InvalidConfigError(f"compression_type={name!r} is not possible", hint=f"give one of {known}")
+        raise InvalidConfigError(f"compression_type={shown(name)} is not possible", hint=f"give one of {known}")
     return CODEC_IDS[name]
 
 

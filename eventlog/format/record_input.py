@@ -16,8 +16,9 @@ from eventlog.errors import InvalidRecordError
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.model import Headers
-from eventlog.quantities import shown, whole
+from eventlog.quantities import whole
 from eventlog.serializers import Side, as_bytes
+from eventlog.texts import shown
 
 LATEST_MS = 2**63 - 1  # a timestamp on disk has 64 bits and a sign
 _HINT_TIME = "give whole milliseconds since the epoch: int(time.time() * 1000)"

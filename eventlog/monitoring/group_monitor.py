@@ -75,12 +75,12 @@ class GroupMonitor:
         with translated(directory.path):
             state, alive = self._look(directory)
             is_there = self._fs.exists(directory.path)
-        committed = self._offsets.all_committed(group)
+        committed = self._offsets.all_committed(directory.group)
         if not committed and not is_there:
             raise _unknown(group)
         state = state or GroupState()
         return GroupDescription(
-            group, _state_name(state, alive, committed), state.generation, state.strategy,
+            directory.group, _state_name(state, alive, committed), state.generation, state.strategy,
             tuple(self._members(directory, state, alive)), tuple(self._lags(state, committed)),
         )  # fmt: skip
 
@@ -163,8 +163,9 @@ class GroupMonitor:
         directory = self._directory(group)
         state_path = os.path.join(directory.path, GROUP_STATE)
         with translated(directory.path):
-            known = self._offsets.partitions_of(group) or self._fs.exists(state_path) or self._alive(directory)
-            if not known and not self._offsets.all_committed(group):
+            committed = self._offsets.partitions_of(directory.group)
+            known = committed or self._fs.exists(state_path) or self._alive(directory)
+            if not known and not self._offsets.all_committed(directory.group):
                 raise _unknown(group)
         self._delete(directory, partial(self._refuse_members, directory))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 from eventlog.coordination.transaction_journal import TransactionJournal
@@ -15,6 +16,7 @@ from eventlog.model import TopicPartition
 from eventlog.monitoring.transaction_description import TransactionDescription
 from eventlog.quantities import whole
 from eventlog.storage.context import LogContext
+from eventlog.texts import shown
 
 _LOOKS = 20  # at an id whose producers come and go; the last one is taken as it is
 _STATES = {
@@ -48,9 +50,11 @@ class TransactionMonitor:
         """Return the last outcomes of the journal, newest last. Reads no more of it than that."""
         wanted = whole(count)
         if wanted is None or wanted < 0:
-            raise InvalidConfigError(f"{count!r} transactions are not possible", hint="give a whole number from 0 on")
+            raise InvalidConfigError(
+                f"{shown(count)} transactions are not possible", hint="give a whole number from 0 on"
+            )
         since = max(0, self._journal.end_offset() - wanted)
-        return [outcome for _, outcome in islice(self._journal.outcomes(since), wanted)]
+        return [outcome for _, outcome in islice(self._journal.outcomes(since), min(wanted, sys.maxsize))]
 
     # --- one id ---
 

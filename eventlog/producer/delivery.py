@@ -15,7 +15,8 @@ from eventlog.files.mutex import calls_out
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.model import RecordMetadata
-from eventlog.quantities import checked_timeout, shown
+from eventlog.quantities import checked_timeout
+from eventlog.texts import shown
 
 if TYPE_CHECKING:
     from eventlog.producer.collected_records import CollectedRecords

@@ -20,7 +20,8 @@ from eventlog.partitioners import (
     partitions_for_joined,
 )
 from eventlog.producer.list_columns import ListColumns, Split
-from eventlog.quantities import shown, whole
+from eventlog.quantities import whole
+from eventlog.texts import shown
 from eventlog.topics.topic import Topic
 
 _MOST_UINT8, _MOST_UINT16 = 2**8 - 1, 2**16 - 1

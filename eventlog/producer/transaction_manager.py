@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from eventlog.config import ProducerConfig
+from eventlog.coordination.checked_offsets import checked_group
 from eventlog.coordination.offset_partition import OffsetPartition
 from eventlog.coordination.transaction_commit import TransactionCommit
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
@@ -26,7 +27,6 @@ from eventlog.errors import (
     ClosedError,
     EventLogError,
     IllegalStateError,
-    InvalidRecordError,
     ProducerFencedError,
     TransactionAbortedError,
     TransactionTimeoutError,
@@ -36,7 +36,6 @@ from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.batch_encoder import encode
 from eventlog.format.producer_stamp import ProducerStamp
-from eventlog.model import GroupMetadata
 from eventlog.producer.collected_records import CollectedRecords, TransactionLimits
 from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.list_columns import ListColumns, Split
@@ -157,18 +156,11 @@ class TransactionManager:
         """Commit offsets of a group with the transaction."""
         with self._transaction, self._lock:
             self._refuse_unless_open()
-            if not isinstance(metadata, GroupMetadata):
-                raise InvalidRecordError(
-                    f"the group is a {type(metadata).__name__}", hint="give consumer.group_metadata()"
-                )
-            if not metadata.member_id and metadata.generation > 0:
-                raise InvalidRecordError(
-                    f"generation {metadata.generation} of no member", hint="give consumer.group_metadata() as it is"
-                )
-            self._coordinator.group_directory(metadata.group)  # which refuses what is no name
+            group = checked_group(metadata)
+            name = self._coordinator.group_directory(group.group).group  # which refuses what is no name
             checked = self._coordinator.checked_offsets(offsets)
             if checked:
-                self._offsets.add(checked, metadata)
+                self._offsets.add(checked, group._replace(group=name))
 
     # --- the end ---
 

@@ -19,6 +19,7 @@ from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.resync import Damage, batch_over
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.segment import Place, Segment
+from eventlog.texts import shown
 
 if TYPE_CHECKING:
     from eventlog.storage.partition_log import PartitionLog
@@ -94,8 +95,9 @@ class LogCursor:
         log, offset = self.log, self.next_offset
         if not log.start_offset <= offset <= end:
             raise OffsetOutOfRangeError(
-                f"offset {offset} is not within {log.start_offset} to {end}", topic=log.topic, partition=log.partition,
-                offset=offset, hint="seek to an offset between beginning_offsets and end_offsets",
+                f"offset {shown(offset)} is not within {log.start_offset} to {end}",
+                topic=log.topic, partition=log.partition, offset=offset,
+                hint="seek to an offset between beginning_offsets and end_offsets",
             )  # fmt: skip
         if offset == end:
             return False

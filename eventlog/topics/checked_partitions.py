@@ -7,16 +7,19 @@ from collections.abc import Iterable, Mapping
 from eventlog.errors import InvalidRecordError, UnknownPartitionError
 from eventlog.model import TopicPartition
 from eventlog.quantities import whole
+from eventlog.texts import plain, shown
 
 
 def checked_partition(partition: object) -> TopicPartition:
     """Return a (topic, number) pair as a TopicPartition. Raises UnknownPartitionError for anything else."""
-    if type(partition) is TopicPartition and type(partition[1]) is int and partition[1] >= 0:  # nearly always
-        return partition
+    if type(partition) is TopicPartition:  # nearly always
+        name, place = partition
+        if type(name) is str and type(place) is int and place >= 0:
+            return partition
     match partition:
-        case (str(topic), number) if (place := whole(number)) is not None and place >= 0:
-            return TopicPartition(topic, place)
-    raise UnknownPartitionError(f"{partition!r} is no partition", hint="give TopicPartition(topic, number)")
+        case (str(topic), number) if (found := whole(number)) is not None and found >= 0:
+            return TopicPartition(plain(topic), found)
+    raise UnknownPartitionError(f"{shown(partition)} is no partition", hint="give TopicPartition(topic, number)")
 
 
 def checked_partitions(partitions: object) -> list[TopicPartition]:
@@ -24,7 +27,7 @@ def checked_partitions(partitions: object) -> list[TopicPartition]:
     if isinstance(partitions, Iterable) and not isinstance(partitions, str | bytes):
         return [checked_partition(partition) for partition in partitions]
     raise UnknownPartitionError(
-        f"{partitions!r} is no list of partitions", hint="give a list: [TopicPartition(topic, number)]"
+        f"{shown(partitions)} is no list of partitions", hint="give a list: [TopicPartition(topic, number)]"
     )
 
 

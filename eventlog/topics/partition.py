@@ -25,12 +25,13 @@ from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
 from eventlog.format.record_input import checked_columns, checked_times, clock_ms
 from eventlog.model import AppendResult, OffsetAndTimestamp
-from eventlog.quantities import shown, whole
+from eventlog.quantities import checked_count, whole
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.recovery import RecoveryReport
 from eventlog.storage.time_search import first_at_or_after
 from eventlog.storage.verification import PartitionReport, verify_partition
+from eventlog.texts import shown
 from eventlog.topics.timestamp_bounds import refuse_out_of_bounds
 from eventlog.topics.topic_files import TopicFiles
 
@@ -186,12 +187,12 @@ class Partition:
     def read(self, offset: int, max_bytes: int = 1 << 20) -> list[RecordBatch]:
         """Return the batches from ``offset`` on, up to ``max_bytes`` but at least one; empty at the log end offset.
 
-        Raises OffsetOutOfRangeError, UnknownTopicError, and CorruptSegmentError when the damage is at ``offset``:
-        what lies before it is returned first.
+        Raises OffsetOutOfRangeError, UnknownTopicError, InvalidConfigError for no number of bytes from 1 on, and
+        CorruptSegmentError when the damage is at ``offset``: what lies before it is returned first.
         """
+        room = checked_count(max_bytes, "max_bytes")
         cursor = self.cursor(offset)
         batches: list[RecordBatch] = []
-        room = max_bytes
         try:
             while room > 0 and (batch := cursor.next_batch()) is not None:
                 batches.append(batch)
@@ -206,7 +207,7 @@ class Partition:
         place = whole(offset)
         if place is None:
             raise InvalidRecordError(
-                f"offset {offset!r} is not a whole number", topic=self.topic, partition=self.number,
+                f"offset {shown(offset)} is not a whole number", topic=self.topic, partition=self.number,
                 hint=f"give one from {self.log_start_offset} to {self.log_end_offset}",
             )  # fmt: skip
         return LogCursor(self.log, place, check_crcs=check_crcs)
@@ -249,7 +250,7 @@ class Partition:
         time_ms = whole(timestamp_ms)
         if time_ms is None or time_ms < 0:
             raise InvalidRecordError(
-                f"time {timestamp_ms!r} is negative, or not in whole milliseconds",
+                f"time {shown(timestamp_ms)} is negative, or not in whole milliseconds",
                 topic=self.topic, partition=self.number,
                 hint="give milliseconds since the epoch: int(time.time() * 1000)",
             )  # fmt: skip

@@ -42,10 +42,11 @@ from eventlog.files.notify import wake
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TOPICS
-from eventlog.quantities import is_legal_name, shown
+from eventlog.quantities import is_legal_name
 from eventlog.storage.context import LogContext
 from eventlog.storage.head import Head
 from eventlog.storage.session import Session
+from eventlog.texts import plain, shown
 from eventlog.topics.internal import refuse_reserved
 from eventlog.topics.topic import Topic
 from eventlog.topics.topic_files import MAX_PARTITIONS, TopicFiles
@@ -57,7 +58,7 @@ _Answer = TypeVar("_Answer")
 def check_topic_name(name: object) -> str:
     """Return the name if it is legal, as Kafka defines it. Raises InvalidTopicError."""
     if is_legal_name(name):
-        return str.__str__(name)  # of a subclass only what it says
+        return plain(name)
     raise InvalidTopicError(
         f"{shown(name)} is no legal topic name",
         topic=name if isinstance(name, str) else shown(name),
@@ -70,7 +71,7 @@ def check_names(topics: tuple[object, ...]) -> None:
     for topic in topics:
         if not isinstance(topic, str):
             raise InvalidTopicError(
-                f"{topic!r} is a {type(topic).__name__}, not a topic's name", topic=topic,
+                f"{shown(topic)} is a {type(topic).__name__}, not a topic's name", topic=topic,
                 hint='give names: consumer("t"), or consumer("t", "u") for several',
             )  # fmt: skip
 
@@ -97,7 +98,9 @@ class TopicRegistry:
         """Return the topic. Raises UnknownTopicError when there is none, InvalidTopicError for an illegal name."""
         if self._known_version != self._session.metadata_version:
             self._look_again()
-        topic = self._known.get(name) if isinstance(name, str) else None  # type: ignore[redundant-expr]  # callers err
+        if type(name) is not str:
+            name = check_topic_name(name)
+        topic = self._known.get(name)
         return topic if topic is not None else self._find(name)
 
     def to_write(self, name: str) -> Topic:
@@ -191,7 +194,7 @@ class TopicRegistry:
 
         With ``exist_ok`` a topic that is there must fit: the settings in ``given``, and at least so many partitions.
         """
-        check_topic_name(name)
+        name = check_topic_name(name)
         _check_count(partitions, name)
         self.refuse_readonly()
         directory = os.path.join(self._directory, name)
@@ -239,7 +242,7 @@ class TopicRegistry:
 
     def delete(self, name: str) -> None:
         """Delete the topic and all its records; see the module's docstring for the crash cases."""
-        check_topic_name(name)
+        name = check_topic_name(name)
         self.refuse_readonly()
         topic = self._while_held(self._directory, lambda: self._delete(name))
         if topic is not None:
@@ -357,7 +360,7 @@ def _check_fit(topic: Topic, partitions: int, config: TopicConfig, given: Collec
         there, asked = getattr(topic.config, setting), getattr(config, setting)
         if there != asked:
             raise TopicExistsError(
-                f"the topic exists, with {setting}={there!r}, not {asked!r}", topic=topic.name,
+                f"the topic exists, with {setting}={there!r}, not {shown(asked)}", topic=topic.name,
                 hint=f"leave out {setting} to take the topic as it is, or choose another name",
             )  # fmt: skip
 
@@ -365,5 +368,5 @@ def _check_fit(topic: Topic, partitions: int, config: TopicConfig, given: Collec
 def _check_count(partitions: object, name: str) -> None:
     if type(partitions) is not int or not 1 <= partitions <= MAX_PARTITIONS:
         raise InvalidPartitionsError(
-            f"{partitions!r} partitions", topic=name, hint=f"give a whole number from 1 to {MAX_PARTITIONS}"
+            f"{shown(partitions)} partitions", topic=name, hint=f"give a whole number from 1 to {MAX_PARTITIONS}"
         )

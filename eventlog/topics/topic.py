@@ -10,6 +10,7 @@ from eventlog.config import TopicConfig
 from eventlog.errors import UnknownPartitionError
 from eventlog.files.mutex import Mutex
 from eventlog.quantities import whole
+from eventlog.texts import shown
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic_files import TopicFiles
 
@@ -48,7 +49,7 @@ class Partitions(Sequence[Partition]):
         place = whole(number)
         if place is None or not -count <= place < count:
             raise UnknownPartitionError(
-                f"{self._files.name} has no partition {number!r}",
+                f"{self._files.name} has no partition {shown(number)}",
                 topic=self._files.name,
                 partition=number,
                 hint=f"it has {count}, numbered from 0",

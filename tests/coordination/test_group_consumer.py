@@ -689,6 +689,37 @@ def test_commit_async_tells_in_the_next_poll(log: eventlog.EventLog) -> None:
     assert told[2:] == [{mine: OffsetAndMetadata(2)}]
 
 
+@pytest.mark.parametrize("how", ["close", "unsubscribe", "subscribe to nothing", "close the log"])
+def test_a_callback_that_raises_keeps_nobody_in_the_group(tmp_path: Path, how: str) -> None:
+    """Whatever the callbacks raise as a member leaves: all are called, it commits, tells its listener, and is gone."""
+    log = eventlog.open(tmp_path / "log")
+    log.create_topic("t")
+    fill(log, 2)
+    consumer = log.consumer(group="g", auto_offset_reset="earliest")
+    told: list[Any] = []
+    consumer.subscribe(["t"], listener=Listener(told))
+    assert len(consumer.poll(timeout=60)) == 2
+
+    def callback(offsets: object, error: object) -> None:
+        told.append("called")
+        raise ValueError("mine")
+
+    for offset in (0, 1):
+        consumer.commit_async({TopicPartition("t", 0): offset}, callback)
+    leave: dict[str, Callable[[], None]] = {
+        "close": consumer.close, "unsubscribe": consumer.unsubscribe,
+        "subscribe to nothing": lambda: consumer.subscribe([]), "close the log": log.close,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="mine"):
+        leave[how]()
+    assert told == [("assigned", [0]), "called", "called", ("revoked", [0])]
+    with eventlog.open(tmp_path / "log") as other:
+        assert not other.group("g").members
+        committed = other.group("g").partitions[0].current_offset
+        assert committed == (2 if "close" in how else 1), "who unsubscribes commits nothing"
+    log.close()
+
+
 def test_commit_async_without_a_callback_logs_a_refusal(
     log: eventlog.EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ from eventlog.coordination.assignors.range_assignor import RangeAssignor
 from eventlog.coordination.assignors.round_robin_assignor import RoundRobinAssignor
 from eventlog.coordination.assignors.sticky_assignor import CooperativeStickyAssignor, StickyAssignor
 from eventlog.errors import InconsistentGroupProtocolError, InvalidConfigError
+from eventlog.texts import shown
 
 _ALL: tuple[Assignor, ...] = (RangeAssignor(), RoundRobinAssignor(), StickyAssignor(), CooperativeStickyAssignor())
 BUILT_IN: Mapping[str, Assignor] = {assignor.name: assignor for assignor in _ALL}  # they have no state: one for all
@@ -44,7 +45,7 @@ def _checked(assignor: object) -> Assignor:
 
 
 def _impossible(setting: object, hint: str) -> InvalidConfigError:
-    return InvalidConfigError(f"partition_assignment_strategy={setting!r} is not possible", hint=hint)
+    return InvalidConfigError(f"partition_assignment_strategy={shown(setting)} is not possible", hint=hint)
 
 
 def choose(preferences: Mapping[str, Sequence[str]], *, group: str) -> str:
