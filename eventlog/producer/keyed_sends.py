@@ -56,12 +56,16 @@ class KeyedSends:
     _serialize_key: Serializer | None
     _serialize_value: Serializer | None
 
+    @calls_out
     def _send_known(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
         """Send a record with a key to a topic that is known: no lock is taken, and nothing is looked up."""
-        if headers is not None or type(key) is not bytes or type(value) is not bytes:
+        if headers is not None:
+            key, value = self._key(key), self._value(value)
             return self._send_checked(unplaced, value, key, headers)
-        if len(key) + len(value) > unplaced.at_once:
-            return self._send_checked(unplaced, value, key, headers)
+        if type(key) is not bytes or type(value) is not bytes or len(key) + len(value) > unplaced.at_once:
+            key, value = self._key(key), self._value(value)
+            if key is None or value is None or len(key) + len(value) > unplaced.most:
+                return self._send_checked(unplaced, value, key, None)
         delivery = KeyedDelivery()
         delivery.key = key
         delivery.value = value
@@ -76,10 +80,10 @@ class KeyedSends:
         return delivery
 
     @calls_out
-    def _send_checked(self, unplaced: UnplacedRecords, value: Any, key: Any, headers: Any) -> Delivery:
-        """Do the same with what has to be serialized, or checked, first."""
-        if unplaced.at_once < 0 or type(key) is not bytes or type(value) is not bytes:
-            key, value = self._key(key), self._value(value)
+    def _send_checked(
+        self, unplaced: UnplacedRecords, value: bytes | None, key: bytes | None, headers: Any
+    ) -> Delivery:
+        """Do the same for what may have headers, or no value, or be too large: key and value are serialized."""
         headers = checked_headers(headers)
         size = len(value or b"") + header_bytes(headers)
         if key is None or size + len(key) > unplaced.most:

@@ -18,6 +18,7 @@ names = (f"topic-{number}" for number in itertools.count())
 keys = st.one_of(st.none(), st.sampled_from([b"", b"a", b"user-1", b"user-2"]), st.binary(max_size=70))
 values = st.one_of(st.none(), st.binary(max_size=40))
 headers = st.one_of(st.none(), st.lists(st.tuples(st.text(max_size=4), st.one_of(st.none(), st.binary(max_size=4)))))
+texts = st.text(max_size=6) | st.text(st.characters(categories=["Cs", "Ll"]), max_size=6)
 examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -99,6 +100,30 @@ def test_each_record_has_its_own_key_and_headers(log: eventlog.EventLog, rows: l
         (key, value, tuple(pairs or ())) for key, value, pairs in rows
     ]
     assert [one.result().offset for one in sent] == list(range(len(rows)))
+
+
+@examples
+@given(st.lists(st.tuples(texts, st.one_of(st.none(), texts)), min_size=1, max_size=60))
+def test_text_is_sent_as_its_bytes_are_or_refused_at_once(
+    log: eventlog.EventLog, rows: list[tuple[str, str | None]]
+) -> None:
+    """With serializers, records go where their bytes would; one that UTF-8 cannot say is refused by its own send."""
+    text, plain = (log.create_topic(next(names), partitions=3) for _ in range(2))
+    with log.producer(key_serializer="str", value_serializer="str") as producer, log.producer() as other:
+        producer.send(text.name, "first", "key")  # from here on the topic is known
+        other.send(plain.name, b"first", b"key")
+        for key, value in rows:
+            try:
+                encoded = key.encode(), None if value is None else value.encode()
+            except UnicodeEncodeError:
+                with pytest.raises(eventlog.SerializationError):
+                    producer.send(text.name, value, key)
+            else:
+                producer.send(text.name, value, key)
+                other.send(plain.name, encoded[1], encoded[0])
+    assert [[record[:2] for record in part] for part in contents(text)] == [
+        [record[:2] for record in part] for part in contents(plain)
+    ]
 
 
 def test_headers_are_copied_when_they_are_sent(log: eventlog.EventLog) -> None:
