@@ -93,8 +93,10 @@ class PendingPart(PendingHome):
 
     def settle_records(self, outcome: Outcome) -> None:
         """Give each record that was sent by itself its outcome."""
-        for first, records in [*self._sealed, (self._encoded, self.waiting)]:
+        for first, records in self._sealed:
             settle_each(records, outcome, first)
+        if self.waiting:
+            settle_each(self.waiting, outcome, self._encoded)
 
 
 def settle_each(records: Sequence[Delivery], outcome: Outcome, first: int) -> None:

@@ -68,7 +68,8 @@ class TransactionManager:
         self._producer_id = self._epoch = -1
         self._sequences = SequenceNumbers()
         self._deadline = 0.0
-        self._transaction = self._new_transaction()
+        self._began_as = who_began(-1, -1)
+        self._transaction = self._none = self._new_transaction()  # none: while none is open
         self._attempt: TransactionCommit | None = None  # the last one of the open transaction, and what it wrote
         self._appends: list[PreparedAppend] = []
         self._is_left_open = False  # open behind a block that could neither commit nor abort it
@@ -76,9 +77,8 @@ class TransactionManager:
 
     def _new_transaction(self) -> Transaction:
         limits = TransactionLimits(
-            self._config.buffer_memory, self._clock.monotonic, self._deadline, self._id.fence(),
-            who_began(self._producer_id, self._epoch),
-        )  # fmt: skip
+            self._config.buffer_memory, self._clock.monotonic, self._deadline, self._id.fence(), self._began_as
+        )
         return Transaction(self._config, self._codec, self._placement, limits, self._stamp_for)
 
     def _stamp_for(self, partition: Partition) -> ProducerStamp:
@@ -97,6 +97,7 @@ class TransactionManager:
         patience = self._config.max_block_ms / 1000
         timeout_ms = self._config.transaction_timeout_ms
         self._producer_id, self._epoch = self._coordinator.begin(self._id, patience, timeout_ms)
+        self._began_as = who_began(self._producer_id, self._epoch)
         self.state = State.READY
 
     def begin(self) -> None:
@@ -107,6 +108,7 @@ class TransactionManager:
             self._began_ms = int(self._clock.time() * 1000)
             self._deadline = self._clock.monotonic() + self._config.transaction_timeout_ms / 1000
             self._forget()
+            self._transaction = self._new_transaction()
             self._id.note_begin(self._began_ms)
             self.state = State.OPEN
 
@@ -292,7 +294,7 @@ class TransactionManager:
 
     def _forget(self) -> None:
         self._transaction.close()
-        self._transaction = self._new_transaction()
+        self._transaction = self._none
         self._offsets.clear()
         self._attempt, self._appends, self._is_left_open = None, [], False
 
