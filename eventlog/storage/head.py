@@ -35,6 +35,7 @@ _CHECK_BYTES = L.END_SLOT.size + L.SLOT_CHECKSUM.size
 
 # What each durable append asks several times is looked up here, and not in the module of all layouts.
 _END, _WRITER, _LIFE, _FAILED = L.HEAD_END, L.HEAD_WRITER, L.HEAD_LIFE, L.HEAD_FAILED
+_POISONED = L.WRITER_POISONED
 _DURABLES, _SECOND_SLOT, _SLOT_BYTES = L.HEAD_DURABLES, L.HEAD_SLOTS[1], tuple(slot * 8 for slot in L.HEAD_SLOTS)
 _pack_slot, _unpack_slot = L.END_SLOT.pack, L.END_SLOT.unpack_from
 _crc = crc32c.crc32c
@@ -130,28 +131,28 @@ class Head:
 
     def end_state(self) -> EndState:
         """Return the slot in force, consistent even while others publish. Raises CorruptMetadataError when none is."""
-        state = self._end_state()
-        if state is None:
-            raise CorruptMetadataError(
-                "the head does not say where the log ends", path=self.path,
-                hint="open the log again: the head is made anew from the segments",
-            )  # fmt: skip
-        return state
-
-    def is_whole(self) -> bool:
-        """Tell whether the page says where the log ends: if it does not, somebody else has written to it."""
-        return self._end_state() is not None
-
-    def _end_state(self) -> EndState | None:
         words = self.words
         for _ in range(_LOOKS):
             end = words.item(_END)
             state = _made_state(_unpack_slot(self.page, _SLOT_BYTES[words.item(_SECOND_SLOT) == end]))
             if words.item(_END) == end == state.end_offset:
-                return state if state.is_possible() else None
+                if state.is_possible():
+                    return state
+                break
             if end == L.END_DELETED:
                 return EndState()
-        return None
+        raise CorruptMetadataError(
+            "the head does not say where the log ends", path=self.path,
+            hint="open the log again: the head is made anew from the segments",
+        )  # fmt: skip
+
+    def is_whole(self) -> bool:
+        """Tell whether the page says where the log ends: if it does not, somebody else has written to it."""
+        try:
+            self.end_state()
+        except CorruptMetadataError:
+            return False
+        return True
 
     def reset(self, state: EndState, session: int, start_offset: int, outcomes: int = L.NO_OUTCOMES) -> None:
         """Make the page true again after recovery; the session comes last, since it vouches for the rest."""
@@ -226,6 +227,11 @@ class Head:
         """Tell whether a sync has failed in the present life: until recovery nobody may write."""
         words = self.words
         return words.item(_WRITER) == L.WRITER_POISONED or words.item(_FAILED) == words.item(_LIFE) != 0
+
+    def is_sound(self, life: int) -> bool:
+        """Tell whether this is the present life, and no sync has failed in it. Of life 0, False says nothing."""
+        words = self.words
+        return words.item(_LIFE) == life and words.item(_WRITER) != _POISONED and words.item(_FAILED) != life
 
     def note_failure(self) -> None:
         """Note that a sync has failed: all that is asked of the device from now on is in doubt. Takes no lock.

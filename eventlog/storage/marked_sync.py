@@ -61,6 +61,8 @@ class MarkedSync:
     def refuse_unless_alive(self) -> None:
         """Raise StorageError when a sync has failed in this life of the log, or when it is over."""
         head = self._log.head
+        if head.is_sound(self.life):
+            return
         if head.life != self.life:
             raise ended_error(self._log)
         if head.has_failed():

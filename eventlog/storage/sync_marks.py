@@ -60,6 +60,9 @@ class Mark(NamedTuple):
     was_left: bool
 
 
+_new_mark = partial(tuple.__new__, Mark)
+
+
 class SyncMarks:
     """The marks in one partition's head."""
 
@@ -77,7 +80,7 @@ class SyncMarks:
         self._own.add(word)
         self._next = number = self._next % _NUMBERS + 1
         words[word] = _of_life(life) | slots.token << _TOKEN_SHIFT | number
-        return Mark(word, was_left)
+        return _new_mark((word, was_left))
 
     def end(self, mark: Mark) -> None:
         """The outcome of this process's sync is noted."""
