@@ -67,12 +67,14 @@ class EventLog:
         self,
         path: str | os.PathLike[str],
         *,
-        clock: Clock | None = None,
-        filesystem: FileSystem | None = None,
-        max_open_partitions: int = MAX_OPEN_PARTITIONS,
+        create: bool = True,
+        parents: bool = False,
         readonly: bool = False,
+        max_open_partitions: int = MAX_OPEN_PARTITIONS,
         offsets_retention_minutes: int = OFFSETS_RETENTION_MINUTES,
         lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+        clock: Clock | None = None,
+        filesystem: FileSystem | None = None,
     ) -> None:
         _check_count("max_open_partitions", max_open_partitions)
         _check_count("offsets_retention_minutes", offsets_retention_minutes)
@@ -81,7 +83,7 @@ class EventLog:
         self.path = os.path.abspath(os.fsdecode(path))
         self._real_path = real = os.path.realpath(self.path)  # from here on, no link is followed
         fs = filesystem or FileSystem()
-        self.readonly = prepare(fs, real, readonly=readonly, lock_timeout=lock_timeout)
+        self.readonly = prepare(fs, real, readonly=readonly, lock_timeout=lock_timeout, create=create, parents=parents)
         self._root = LogRoot(fs, self.path, real)
         with translated(real):
             self._session = Session(fs, real, readonly=self.readonly, lock_timeout=lock_timeout)
@@ -345,6 +347,8 @@ class EventLog:
 def open(
     path: str | os.PathLike[str],
     *,
+    create: bool = True,
+    parents: bool = False,
     readonly: bool = False,
     max_open_partitions: int = MAX_OPEN_PARTITIONS,
     offsets_retention_minutes: int = OFFSETS_RETENTION_MINUTES,
@@ -352,14 +356,17 @@ def open(
     clock: Clock | None = None,
     filesystem: FileSystem | None = None,
 ) -> EventLog:
-    """Open the log in the directory ``path``, creating it if the directory is missing or empty.
+    """Open the log in the directory ``path``. If the directory is missing or empty, make a new log there.
 
-    ``clock`` and ``filesystem`` replace the system's in tests; ``max_open_partitions`` bounds how many
-    partitions hold descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group
-    without members are kept; ``lock_timeout_ms`` (30 s) bounds each wait for a lock that another process holds, in this
-    call and all others; ``readonly=True`` never creates, changes or repairs anything, takes no lock, and raises
-    NotALogError when no log lies there. Raises NotALogError for a directory that holds something else,
-    UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system,
+    With ``create=False`` nothing is ever made, and only a log that is there is opened. Missing directories above
+    ``path`` are made only with ``parents=True``: a misspelt path is an error, and no new log. ``readonly=True`` never
+    creates, changes or repairs anything, and takes no lock. ``max_open_partitions`` bounds how many partitions hold
+    descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group without members are
+    kept; ``lock_timeout_ms`` (30 s) bounds each wait for a lock that another process holds, in this call and all
+    others; ``clock`` and ``filesystem`` replace the system's in tests.
+
+    Raises NotALogError when no log lies there that may be opened, or made, and for a directory that holds something
+    else, UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system,
     ReadOnlyLogError when a new log cannot be created, and LockTimeoutError. A log in a directory that may only be read
     opens for reading.
 
@@ -371,12 +378,14 @@ def open(
     """
     return EventLog(
         path,
-        clock=clock,
-        filesystem=filesystem,
-        max_open_partitions=max_open_partitions,
+        create=create,
+        parents=parents,
         readonly=readonly,
+        max_open_partitions=max_open_partitions,
         offsets_retention_minutes=offsets_retention_minutes,
         lock_timeout_ms=lock_timeout_ms,
+        clock=clock,
+        filesystem=filesystem,
     )
 
 

@@ -368,7 +368,7 @@ def test_permission_given_up_is_no_move(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to give it up")
     path = tmp_path / "closed" / "log"
-    with eventlog.open(path) as log:
+    with eventlog.open(path, parents=True) as log:
         partition = log.create_topic("t").partitions[0]
         partition.append([b"x"])
         path.parent.chmod(0o700)

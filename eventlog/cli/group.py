@@ -56,4 +56,4 @@ def open_existing(directory: str, *, readonly: bool = False) -> EventLog:
     """Open a log that must be there: a command that reads never creates one."""
     if not os.path.exists(os.path.join(directory, LOG_META)):
         raise NotALogError("no log lies here", path=directory, hint="`eventlog produce` creates one")
-    return eventlog.open(directory, readonly=readonly)
+    return eventlog.open(directory, create=False, readonly=readonly)

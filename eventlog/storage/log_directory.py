@@ -21,12 +21,22 @@ from eventlog.storage.log_format import check_log_meta, create_log_meta
 _BEFORE_A_LOG = {ROOT_LOCK, SESSION_LOCK, CONTROL, TOPICS}  # what a crash while creating a log may leave
 
 
-def prepare(fs: FileSystem, path: str, *, readonly: bool, lock_timeout: float) -> bool:
-    """Make sure that a log lies at ``path``, creating it in a missing or empty directory; tell if it is read-only."""
+def prepare(
+    fs: FileSystem, path: str, *, readonly: bool, lock_timeout: float, create: bool = True, parents: bool = False
+) -> bool:
+    """Make sure that a log lies at ``path``; tell if it is read-only.
+
+    With ``create`` it is made in an empty directory, or in a missing one; with ``parents`` also the directories above.
+    """
     if os.path.exists(path) and not os.path.isdir(path):
         raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
-    if readonly and not os.path.lexists(os.path.join(path, LOG_META)):
-        raise NotALogError("no log lies here", path=path, hint="check the path; only a log that exists can be read")
+    if (readonly or not create) and not os.path.lexists(os.path.join(path, LOG_META)):
+        hint = "only a log that exists can be read" if readonly else "create=True makes a new log"
+        raise NotALogError("no log lies here", path=path, hint=f"check the path; {hint}")
+    above = os.path.dirname(path)
+    if not parents and not os.path.lexists(above):
+        hint = "check the path, or make that directory first, as parents=True does"
+        raise NotALogError(f"there is no directory {above!r}", path=path, hint=hint)
     with translated(path):
         _make_directories(fs, path)
     kind = network_file_system(path)

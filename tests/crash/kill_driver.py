@@ -66,15 +66,15 @@ class Scenario:
 
 
 class CreateLog(Scenario):
-    """Open a directory that does not exist yet."""
+    """Open a directory that does not exist yet, in another one that does not."""
 
     def work(self, path: str, acknowledge: Acknowledge) -> None:
-        with self.open(os.path.join(path, "new", "log")):
+        with eventlog.open(os.path.join(path, "new", "log"), parents=True, filesystem=self.filesystem):
             acknowledge("opened")
 
     def check(self, path: str, acknowledged: list[object]) -> None:
         for _ in range(2):
-            with eventlog.open(os.path.join(path, "new", "log")) as log:
+            with eventlog.open(os.path.join(path, "new", "log"), parents=True) as log:
                 log.create_topic(harness.TOPIC, exist_ok=True, **harness.SMALL_SEGMENTS)
         harness.check_goes_on(os.path.join(path, "new", "log"), [], 0)
 
