@@ -9,7 +9,7 @@ The floors, lowest first; a file imports only from floors below its own, or from
 5. ``topics``: topics and partitions by name
 6. ``coordination``: groups: who reads what, and how far they have come; transactions: what was committed
 7. ``producer  consumer``
-8. ``monitoring  aio  settings  event_log``: ties the floors together
+8. ``monitoring  aio  settings  event_log  opening``: ties the floors together
 9. ``cli``: parses, calls, prints
 """
 
@@ -71,7 +71,7 @@ from eventlog.errors import (
     UnsupportedFormatError,
     WakeupError,
 )
-from eventlog.event_log import EventLog, open
+from eventlog.event_log import EventLog
 from eventlog.files.installation import refuse_mixture as _refuse_mixture
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import (
@@ -87,6 +87,7 @@ from eventlog.model import (
 from eventlog.monitoring.group_description import GroupDescription, MemberDescription, PartitionLag
 from eventlog.monitoring.transaction_description import TransactionDescription
 from eventlog.monitoring.transaction_verification import TransactionsReport
+from eventlog.opening import open
 from eventlog.producer.delivery import Delivery, ManyDelivery
 from eventlog.producer.producer import Producer
 from eventlog.read_limits import Limits, limits

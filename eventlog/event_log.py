@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
 from typing import Unpack
 
 import attrs
@@ -146,6 +147,19 @@ class EventLog:
         """Return the names of all topics, sorted; internal ones, which begin with ``__``, only if asked for."""
         self._check_open()
         return [name for name in self._registry.names() if include_internal or not is_internal(name)]
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a topic of this name; internal ones count."""
+        self._check_open()
+        return name in self._registry.names()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the topics, as `topics` returns them."""
+        return iter(self.topics())
+
+    def __getitem__(self, name: str) -> Topic:
+        """Return the topic, as `topic` does."""
+        return self.topic(name)
 
     def delete_topic(self, name: str) -> None:
         """Delete the topic, its records, and what groups have committed for it.
@@ -342,51 +356,6 @@ class EventLog:
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
-
-
-def open(
-    path: str | os.PathLike[str],
-    *,
-    create: bool = True,
-    parents: bool = False,
-    readonly: bool = False,
-    max_open_partitions: int = MAX_OPEN_PARTITIONS,
-    offsets_retention_minutes: int = OFFSETS_RETENTION_MINUTES,
-    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
-    clock: Clock | None = None,
-    filesystem: FileSystem | None = None,
-) -> EventLog:
-    """Open the log in the directory ``path``. If the directory is missing or empty, make a new log there.
-
-    With ``create=False`` nothing is ever made, and only a log that is there is opened. Missing directories above
-    ``path`` are made only with ``parents=True``: a misspelt path is an error, and no new log. ``readonly=True`` never
-    creates, changes or repairs anything, and takes no lock. ``max_open_partitions`` bounds how many partitions hold
-    descriptors at once; ``offsets_retention_minutes`` (7 days) is how long the offsets of a group without members are
-    kept; ``lock_timeout_ms`` (30 s) bounds each wait for a lock that another process holds, in this call and all
-    others; ``clock`` and ``filesystem`` replace the system's in tests.
-
-    Raises NotALogError when no log lies there that may be opened, or made, and for a directory that holds something
-    else, UnsupportedFormatError for a log of a newer version, UnsupportedFileSystemError on a network file system,
-    ReadOnlyLogError when a new log cannot be created, and LockTimeoutError. A log in a directory that may only be read
-    opens for reading.
-
-    >>> import eventlog, tempfile
-    >>> with eventlog.open(tempfile.mkdtemp()) as log:
-    ...     topic = log.create_topic("orders", partitions=2)
-    ...     topic.partitions[0].append([b"first", b"second"]).last_offset
-    1
-    """
-    return EventLog(
-        path,
-        create=create,
-        parents=parents,
-        readonly=readonly,
-        max_open_partitions=max_open_partitions,
-        offsets_retention_minutes=offsets_retention_minutes,
-        lock_timeout_ms=lock_timeout_ms,
-        clock=clock,
-        filesystem=filesystem,
-    )
 
 
 def _check_count(name: str, count: object) -> None:

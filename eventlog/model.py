@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 Headers = tuple[tuple[str, bytes | None], ...]
+Time: TypeAlias = int | datetime.datetime  # milliseconds since the epoch, or a datetime with a time zone
+
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class TimestampType(enum.IntEnum):
@@ -41,6 +45,15 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+    @property
+    def timestamp(self) -> datetime.datetime:
+        """The timestamp as a datetime in UTC. Raises OverflowError after the year 9999.
+
+        >>> Record("orders", 0, 7, 1700000000000, TimestampType.CREATE_TIME, b"k", b"v").timestamp.isoformat()
+        '2023-11-14T22:13:20+00:00'
+        """
+        return EPOCH + datetime.timedelta(milliseconds=self.timestamp_ms)
 
 
 class RecordMetadata(NamedTuple):
@@ -97,3 +110,8 @@ class OffsetAndTimestamp(NamedTuple):
 
     offset: int
     timestamp_ms: int
+
+    @property
+    def timestamp(self) -> datetime.datetime:
+        """The timestamp as a datetime in UTC. Raises OverflowError after the year 9999."""
+        return EPOCH + datetime.timedelta(milliseconds=self.timestamp_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import operator
 import re
 import threading
@@ -10,9 +11,11 @@ from numbers import Real
 from typing import TypeGuard
 
 from eventlog.errors import InvalidConfigError
+from eventlog.model import EPOCH
 from eventlog.texts import plain, shown
 
 LONGEST = threading.TIMEOUT_MAX  # seconds, some 290 years: what waits in C takes no more
+_ONE_MS = datetime.timedelta(milliseconds=1)
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
 _BLANK = "".join(map(chr, range(0x21)))  # what Java's trim() takes away
 _MS = {"days": 24 * 3600 * 1000, "hours": 3600 * 1000, "minutes": 60 * 1000, "seconds": 1000}
@@ -61,6 +64,19 @@ def checked_count(number: object, name: str = "max_records") -> int:
     if count is not None and count > 0:
         return count
     raise InvalidConfigError(f"{name}={shown(number)} is not possible", hint="give a whole number from 1 on")
+
+
+def whole_ms(time: object) -> int | None:
+    """Return a time in whole milliseconds since the epoch; None if it is no whole number and no aware datetime.
+
+    What a datetime has beyond whole milliseconds is cut off.
+
+    >>> whole_ms(5), whole_ms(EPOCH + datetime.timedelta(hours=1)), whole_ms(datetime.datetime(2024, 5, 1))
+    (5, 3600000, None)
+    """
+    if isinstance(time, datetime.datetime):
+        return None if time.tzinfo is None else (time - EPOCH) // _ONE_MS
+    return whole(time)
 
 
 def deadline_of(timeout: float | None) -> float:

@@ -35,6 +35,6 @@ def test_the_examples_of_a_module_are_true(
 
 def test_examples_are_found() -> None:
     """The list above is not empty by mistake: the classes that a user holds have examples."""
-    assert {"eventlog.event_log", "eventlog.producer.producer", "eventlog.consumer.consumer"} <= {
+    assert {"eventlog.opening", "eventlog.event_log", "eventlog.producer.producer", "eventlog.consumer.consumer"} <= {
         module.__name__ for module in WITH_EXAMPLES
     }

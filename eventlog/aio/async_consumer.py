@@ -16,7 +16,7 @@ from eventlog.config import ConsumerConfig
 from eventlog.consumer.consumer import Consumer
 from eventlog.consumer.rebalance_listener import RebalanceListener
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, TopicPartition
+from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, Time, TopicPartition
 from eventlog.quantities import checked_count
 
 
@@ -93,6 +93,14 @@ class AsyncConsumer:
         """As `Consumer.subscription`."""
         return list(await self._call(self._consumer.subscription))
 
+    async def topics(self) -> list[str]:
+        """As `Consumer.topics`."""
+        return list(await self._call(self._consumer.topics))
+
+    async def partitions_for_topic(self, topic: str) -> list[TopicPartition]:
+        """As `Consumer.partitions_for_topic`."""
+        return list(await self._call(self._consumer.partitions_for_topic, topic))
+
     # --- reading ---
 
     async def poll(self, timeout: float | None = 0.0, max_records: int | None = None) -> list[Record]:
@@ -163,6 +171,10 @@ class AsyncConsumer:
         """As `Consumer.position`."""
         return int(await self._call(self._consumer.position, partition))
 
+    async def positions(self) -> dict[TopicPartition, int]:
+        """As `Consumer.positions`."""
+        return dict(await self._call(self._consumer.positions))
+
     async def seek(self, partition: TopicPartition, offset: int | OffsetAndMetadata) -> None:
         """As `Consumer.seek`."""
         await self._call(self._consumer.seek, partition, offset)
@@ -174,6 +186,10 @@ class AsyncConsumer:
     async def seek_to_end(self, *partitions: TopicPartition) -> None:
         """As `Consumer.seek_to_end`."""
         await self._call(self._consumer.seek_to_end, *partitions)
+
+    async def seek_to_committed(self, *partitions: TopicPartition) -> None:
+        """As `Consumer.seek_to_committed`."""
+        await self._call(self._consumer.seek_to_committed, *partitions)
 
     async def pause(self, *partitions: TopicPartition) -> None:
         """As `Consumer.pause`."""
@@ -196,7 +212,7 @@ class AsyncConsumer:
         return dict(await self._call(self._consumer.end_offsets, partitions))
 
     async def offsets_for_times(
-        self, times_ms: Mapping[TopicPartition, int]
+        self, times_ms: Mapping[TopicPartition, Time]
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
         """As `Consumer.offsets_for_times`."""
         return dict(await self._call(self._consumer.offsets_for_times, times_ms))

@@ -21,7 +21,7 @@ from eventlog.format.record_input import (
     checked_time,
     checked_times,
 )
-from eventlog.model import RecordMetadata
+from eventlog.model import RecordMetadata, Time, TopicPartition
 from eventlog.producer.arguments import header_bytes, serialized
 from eventlog.producer.delivery import ManyDelivery
 from eventlog.producer.producer import Producer
@@ -73,7 +73,7 @@ class AsyncProducer(AsyncTransactional):
         *,
         headers: RecordHeaders | None = None,
         partition: int | None = None,
-        timestamp_ms: int | None = None,
+        timestamp_ms: Time | None = None,
     ) -> RecordMetadata:
         """Write one record and return its metadata. It does not linger; those of tasks that send at once share a batch.
 
@@ -96,7 +96,7 @@ class AsyncProducer(AsyncTransactional):
         *,
         headers: RecordHeaders | None = None,
         partition: int | None = None,
-        timestamp_ms: int | None = None,
+        timestamp_ms: Time | None = None,
     ) -> asyncio.Future[RecordMetadata]:
         """Accept one record, to be written when its batch is full or has lingered; return the future of its metadata.
 
@@ -144,7 +144,7 @@ class AsyncProducer(AsyncTransactional):
         *,
         headers: Sequence[RecordHeaders | None] | None = None,
         partition: int | None = None,
-        timestamps_ms: Sequence[int] | int | None = None,
+        timestamps_ms: Sequence[Time] | Time | None = None,
     ) -> ManyDelivery:
         """Write n records, as `Producer.send_many` does, and return their delivery, done unless in a transaction.
 
@@ -175,6 +175,10 @@ class AsyncProducer(AsyncTransactional):
 
         delivery: ManyDelivery = await self._thread.put(send)
         return delivery
+
+    async def partitions_for(self, topic: str) -> list[TopicPartition]:
+        """As `Producer.partitions_for`."""
+        return list(await self._thread.put(lambda: self._producer.partitions_for(topic)))
 
     # --- writing what waits ---
 

@@ -14,6 +14,7 @@ from eventlog.consumer.consumer_metrics import ConsumerMetrics
 from eventlog.consumer.fetcher import Fetcher, until_found
 from eventlog.consumer.group_reader import GroupReader, group_reader
 from eventlog.consumer.partition_reader import PartitionReader
+from eventlog.consumer.positions import Positions
 from eventlog.consumer.reader_factory import ReaderFactory
 from eventlog.consumer.rebalance_listener import RebalanceListener, check_listener
 from eventlog.consumer.single_thread import Held, SingleThread
@@ -28,16 +29,17 @@ from eventlog.errors import (
     WakeupError,
 )
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, TopicPartition
+from eventlog.model import GroupMetadata, OffsetAndMetadata, Record, TopicPartition
 from eventlog.quantities import checked_count, checked_timeout, deadline_of
 from eventlog.storage.session import Session
-from eventlog.topics.checked_partitions import checked_partition, checked_partitions, checked_times
+from eventlog.topics.checked_partitions import checked_partition, checked_partitions
+from eventlog.topics.internal import is_internal
 from eventlog.topics.registry import TopicRegistry
 
 _CLOSED, _CLOSED_HINT = "the consumer is closed", "make a new one with log.consumer()"
 
 
-class Consumer:
+class Consumer(Positions):
     """Reads records. For one thread at a time: only `wakeup` may be called from another one.
 
     Made by `EventLog.consumer`. A context manager, and an iterator that waits for records for ever.
@@ -139,6 +141,16 @@ class Consumer:
         """Return the topics subscribed to, sorted: those named, or those that match the pattern now."""
         with self._single_thread():
             return self._subscription.names()
+
+    def topics(self) -> list[str]:
+        """Return the names of all topics that there are, sorted, whether they are read or not; no internal ones."""
+        with self._single_thread():
+            return [name for name in self._registry.names() if not is_internal(name)]
+
+    def partitions_for_topic(self, topic: str) -> list[TopicPartition]:
+        """Return the partitions of a topic. Raises UnknownTopicError and InvalidTopicError."""
+        with self._single_thread():
+            return [TopicPartition(topic, number) for number in range(len(self._registry.get(topic).partitions))]
 
     def assignment(self) -> list[TopicPartition]:
         """Return the partitions that are read now."""
@@ -267,103 +279,24 @@ class Consumer:
         """
         with self._single_thread():
             tp = checked_partition(partition)
-            return self._in_group().committer.committed([tp])[tp]
+            return self._committed([tp])[tp]
 
     def group_metadata(self) -> GroupMetadata:
         """Return who commits here. Raises IllegalStateError without a group."""
         with self._single_thread():
             return self._in_group().metadata()
 
-    def lag(self) -> dict[TopicPartition, int]:
-        """Return how many records each assigned partition has from its position on."""
-        with self._single_thread():
-            self._update()
-            return {tp: reader.lag for tp, reader in self._fetcher.readers.items()}
-
     def metrics(self) -> dict[str, float]:
         """Return what Kafka's consumer measures, by its names with underscores. May be called from any thread."""
         return self._metrics.values(closed=self._closed)
+
+    def _committed(self, partitions: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        return self._in_group().committer.committed(partitions)
 
     def _in_group(self) -> GroupReader:
         if self._group is None:
             raise IllegalStateError("the consumer has no group", hint='give it one: log.consumer("t", group="g")')
         return self._group
-
-    # --- places ---
-
-    def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the record that is returned next. Raises NotAssignedError, as the calls below."""
-        with self._single_thread():
-            return self._reader(partition).position
-
-    def seek(self, partition: TopicPartition, offset: int | OffsetAndMetadata) -> None:
-        """Go to ``offset``, which may be one that was committed: an `OffsetAndMetadata`.
-
-        One that is not in the log is taken, as in Kafka: if it still is not there when `poll` reads the partition,
-        ``auto_offset_reset`` tells where that goes on, and a warning is logged. Raises OffsetOutOfRangeError for a
-        negative offset, and for what is no whole number.
-        """
-        with self._single_thread():
-            self._reader(partition).seek_checked(offset)
-
-    def seek_to_beginning(self, *partitions: TopicPartition) -> None:
-        """Go to the log start offset of these partitions, or of all."""
-        with self._single_thread():
-            for reader in self._readers(partitions):
-                reader.seek_to_beginning()
-
-    def seek_to_end(self, *partitions: TopicPartition) -> None:
-        """Go to the log end offset of these partitions, or of all."""
-        with self._single_thread():
-            for reader in self._readers(partitions):
-                reader.seek_to_end()
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        """Return nothing from these partitions until `resume`; the position stays."""
-        with self._single_thread():
-            for reader in self._readers(partitions):
-                reader.paused = True
-
-    def resume(self, *partitions: TopicPartition) -> None:
-        """Go on with these partitions, or with all."""
-        with self._single_thread():
-            for reader in self._readers(partitions):
-                reader.paused = False
-
-    def paused(self) -> list[TopicPartition]:
-        """Return the partitions that pause."""
-        with self._single_thread():
-            readers = self._fetcher.readers
-        return [tp for tp, reader in readers.items() if reader.paused]
-
-    def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the log start offset of each partition, assigned here or not."""
-        with self._single_thread():
-            return {tp: self._factory.partition(tp).log_start_offset for tp in checked_partitions(partitions)}
-
-    def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset that the next record gets, for each partition."""
-        with self._single_thread():
-            return {tp: self._factory.partition(tp).high_watermark for tp in checked_partitions(partitions)}
-
-    def offsets_for_times(
-        self, times_ms: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
-        """Return, for each partition, the first record at or after its time (ms since the epoch), or None. KIP-79.
-
-        Raises InvalidRecordError for a time that is negative, or no whole number.
-        """
-        with self._single_thread():
-            times = checked_times(times_ms).items()
-            return {tp: self._factory.partition(tp).first_at_or_after(time_ms) for tp, time_ms in times}
-
-    def _reader(self, partition: TopicPartition) -> PartitionReader:
-        self._update()
-        return self._fetcher.reader(checked_partition(partition))
-
-    def _readers(self, partitions: Sequence[TopicPartition]) -> list[PartitionReader]:
-        self._update()
-        return [self._reader(tp) for tp in partitions or tuple(self._fetcher.readers)]
 
     # --- closing ---
 

@@ -87,6 +87,10 @@ class PartitionReader:
         """Go to the log end offset."""
         self.seek(self.partition.log_end_offset)
 
+    def seek_by_policy(self) -> None:
+        """Go to where ``auto_offset_reset`` says. Raises NoOffsetForPartitionError where that is an error."""
+        self.seek(self._reset.first(self.partition))
+
     @property
     def is_located(self) -> bool:
         """Tell whether there is a position yet, which `position` would look up otherwise."""
@@ -111,7 +115,7 @@ class PartitionReader:
 
     def _located(self) -> LogCursor:
         if self._cursor is None:
-            self.seek(self._reset.first(self.partition))
+            self.seek_by_policy()
             assert self._cursor is not None
         return self._cursor
 

@@ -6,6 +6,7 @@ as ``str`` that UTF-8 can say, as whole milliseconds that fit into 63 bits. Enco
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -16,12 +17,12 @@ from eventlog.errors import InvalidRecordError
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.model import Headers
-from eventlog.quantities import whole
+from eventlog.quantities import whole, whole_ms
 from eventlog.serializers import Side, as_bytes
 from eventlog.texts import shown
 
 LATEST_MS = 2**63 - 1  # a timestamp on disk has 64 bits and a sign
-_HINT_TIME = "give whole milliseconds since the epoch: int(time.time() * 1000)"
+_HINT_TIME = "give whole milliseconds since the epoch, or a datetime with a time zone: datetime.now(UTC)"
 _HINT_HEADERS = 'give headers as [("name", b"value"), ...]'
 
 
@@ -175,7 +176,7 @@ def checked_time(timestamp_ms: object) -> int:
     """Return the timestamp of a record as an int, in milliseconds. Raises InvalidRecordError."""
     if type(timestamp_ms) is int and 0 <= timestamp_ms <= LATEST_MS:
         return timestamp_ms
-    stamp = whole(timestamp_ms)
+    stamp = whole_ms(timestamp_ms)
     if stamp is not None and 0 <= stamp <= LATEST_MS:
         return stamp
     _refuse_time(timestamp_ms)
@@ -183,7 +184,7 @@ def checked_time(timestamp_ms: object) -> int:
 
 def checked_times(timestamps_ms: Any, count: int) -> NDArray[np.int64] | int:
     """Return one timestamp for all ``count`` records, or an array ``int64[count]`` of the caller's; milliseconds."""
-    if whole(timestamps_ms) is not None or isinstance(timestamps_ms, float):
+    if whole(timestamps_ms) is not None or isinstance(timestamps_ms, float | datetime.datetime):
         return checked_time(timestamps_ms)
     column = np.asarray(timestamps_ms) if isinstance(timestamps_ms, np.ndarray) else _listed_times(timestamps_ms, count)
     if column.shape != (count,):
@@ -212,7 +213,7 @@ def _listed_times(timestamps_ms: Any, count: int) -> NDArray[Any]:
 
 
 def _checked_time_of(timestamp_ms: object, index: int) -> int:
-    stamp = whole(timestamp_ms)
+    stamp = whole_ms(timestamp_ms)
     if stamp is None:
         _refuse_time(timestamp_ms, index)
     return stamp
@@ -228,9 +229,10 @@ def clock_ms(seconds: float) -> int:
 
 
 def _refuse_time(timestamp_ms: object, index: int | None = None) -> NoReturn:
-    stamp, where = whole(timestamp_ms), _of(index)
+    stamp, where = whole_ms(timestamp_ms), _of(index)
     if stamp is None:
-        reason, hint = f"timestamp {shown(timestamp_ms)}{where} is not a whole number", _HINT_TIME
+        zone = "has no time zone" if isinstance(timestamp_ms, datetime.datetime) else "is not a whole number"
+        reason, hint = f"timestamp {shown(timestamp_ms)}{where} {zone}", _HINT_TIME
     elif stamp < 0:
         reason, hint = (
             f"timestamp {shown(stamp)}{where} is negative",

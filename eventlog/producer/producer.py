@@ -33,6 +33,7 @@ from eventlog.format.record_input import (
     checked_times,
     clock_ms,
 )
+from eventlog.model import Time, TopicPartition
 from eventlog.producer.arguments import check_size, header_bytes, serialized
 from eventlog.producer.buffer_pool import BufferPool, may_wait_uncounted
 from eventlog.producer.collected_records import CollectedRecords
@@ -109,6 +110,11 @@ class Producer(TransactionSends, Transactional):
         self._lists = ListSender(self._placement, self._pool, self._transactions, self._codec)
         _every_producer.add(self)
 
+    def partitions_for(self, topic: str) -> list[TopicPartition]:
+        """Return the partitions of a topic. Raises UnknownTopicError and InvalidTopicError."""
+        self._check_open()
+        return [TopicPartition(topic, number) for number in range(len(self._registry.get(topic).partitions))]
+
     # --- sending ---
 
     def send(  # noqa: C901  # each branch saves a record the cost of a call
@@ -119,14 +125,15 @@ class Producer(TransactionSends, Transactional):
         *,
         headers: RecordHeaders | None = None,
         partition: int | None = None,
-        timestamp_ms: int | None = None,
+        timestamp_ms: Time | None = None,
     ) -> Delivery:
         """Accept one record and return its delivery. Returns at once unless ``buffer_memory`` is full.
 
         ``value`` None is a tombstone; ``headers`` are ``(str, bytes or None)`` pairs; ``timestamp_ms`` is in
-        milliseconds since the epoch, by default now. Raises SerializationError, InvalidRecordError,
-        RecordTooLargeError, UnknownTopicError, UnknownPartitionError, BufferExhaustedError after ``max_block_ms``,
-        and ClosedError. What goes wrong later is the delivery's error.
+        milliseconds since the epoch, or a datetime with a time zone; by default now.
+
+        Raises SerializationError, InvalidRecordError, RecordTooLargeError, UnknownTopicError, UnknownPartitionError,
+        BufferExhaustedError after ``max_block_ms``, and ClosedError. What goes wrong later is the delivery's error.
         """
         # The short ways for a topic that is known: no lock is taken, and a list is appended to in one atomic step.
         try:
@@ -161,7 +168,7 @@ class Producer(TransactionSends, Transactional):
 
     @calls_out
     def _send_slowly(
-        self, name: str, value: Any, key: Any, headers: Any, partition: int | None, timestamp_ms: int | None
+        self, name: str, value: Any, key: Any, headers: Any, partition: int | None, timestamp_ms: Time | None
     ) -> Delivery:
         self._check_open()
         topic = self._registry.to_write(name)
@@ -174,7 +181,7 @@ class Producer(TransactionSends, Transactional):
         key: bytes | None,
         headers: Any,
         partition: int | None,
-        timestamp_ms: int | None,
+        timestamp_ms: Time | None,
     ) -> Delivery:
         delivery = FullDelivery()
         delivery.key, delivery.value, delivery.headers = key, value, checked_headers(headers)
@@ -289,7 +296,7 @@ class Producer(TransactionSends, Transactional):
         *,
         headers: Sequence[RecordHeaders | None] | None = None,
         partition: int | None = None,
-        timestamps_ms: Sequence[int] | int | None = None,
+        timestamps_ms: Sequence[Time] | Time | None = None,
     ) -> ManyDelivery:
         """Write n records at once, behind what `send` has accepted before, and return their delivery, done.
 

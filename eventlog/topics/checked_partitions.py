@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from eventlog.errors import InvalidRecordError, UnknownPartitionError
-from eventlog.model import TopicPartition
+from eventlog.model import Time, TopicPartition
 from eventlog.quantities import whole
 from eventlog.texts import plain, shown
 
@@ -31,7 +31,7 @@ def checked_partitions(partitions: object) -> list[TopicPartition]:
     )
 
 
-def checked_times(times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+def checked_times(times_ms: Mapping[TopicPartition, Time]) -> dict[TopicPartition, Time]:
     """Return times by partition. Raises InvalidRecordError for no dict; what is no time is for the partition to say."""
     if not isinstance(times_ms, Mapping):
         raise InvalidRecordError(

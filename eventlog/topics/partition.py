@@ -24,8 +24,8 @@ from eventlog.format.filenames import LOCK
 from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
 from eventlog.format.record_input import checked_columns, checked_times, clock_ms
-from eventlog.model import AppendResult, OffsetAndTimestamp
-from eventlog.quantities import checked_count, whole
+from eventlog.model import AppendResult, OffsetAndTimestamp, Time
+from eventlog.quantities import checked_count, whole, whole_ms
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
 from eventlog.storage.recovery import RecoveryReport
@@ -92,15 +92,16 @@ class Partition:
         self,
         values: Sequence[bytes | None],
         keys: Sequence[bytes | None] | None = None,
-        timestamps_ms: Sequence[int] | int | None = None,
+        timestamps_ms: Sequence[Time] | Time | None = None,
         headers: HeaderColumn | None = None,
         *,
         durability: str | None = None,
     ) -> AppendResult:
         """Append n records, all or none; they are visible to every process when this returns.
 
-        ``keys`` and ``headers`` have n items or are None; ``timestamps_ms`` are milliseconds since the epoch, n of
-        them, one for all, or None for now. ``durability`` (``"os"`` or ``"disk"``) overrides the topic's.
+        ``keys`` and ``headers`` have n items or are None; ``timestamps_ms`` are milliseconds since the epoch, or
+        datetimes with a time zone: n of them, one for all, or None for now. ``durability`` (``"os"`` or ``"disk"``)
+        overrides the topic's.
 
         Raises SerializationError for a value that is not bytes or None, InvalidRecordError for columns that do not
         fit together, for a header's name that UTF-8 cannot say, and for a time that is impossible or beyond the topic's
@@ -237,22 +238,23 @@ class Partition:
         """Bytes that the records take up in the segments; indexes and control pages are not counted."""
         return self.log.size_bytes
 
-    def offset_for_time(self, timestamp_ms: int) -> int | None:
+    def offset_for_time(self, timestamp_ms: Time) -> int | None:
         """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none.
 
-        Raises InvalidRecordError for a time that is negative, or no whole number.
+        The time is in milliseconds since the epoch, or a datetime with a time zone. Raises InvalidRecordError for one
+        that is negative, and for anything else.
         """
         found = self.first_at_or_after(timestamp_ms)
         return None if found is None else found.offset
 
-    def first_at_or_after(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
+    def first_at_or_after(self, timestamp_ms: Time) -> OffsetAndTimestamp | None:
         """Return the same with the record's timestamp."""
-        time_ms = whole(timestamp_ms)
+        time_ms = whole_ms(timestamp_ms)
         if time_ms is None or time_ms < 0:
             raise InvalidRecordError(
-                f"time {shown(timestamp_ms)} is negative, or not in whole milliseconds",
+                f"time {shown(timestamp_ms)} is negative, or neither in whole milliseconds nor with a time zone",
                 topic=self.topic, partition=self.number,
-                hint="give milliseconds since the epoch: int(time.time() * 1000)",
+                hint="give milliseconds since the epoch, or a datetime with a time zone: datetime.now(UTC)",
             )  # fmt: skip
         return first_at_or_after(self.log, time_ms)
 
