@@ -5,6 +5,22 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+_LATEST_MS = 2**63 - 1
+
+
+def wall_ms(seconds: float) -> int:
+    """Return a clock's seconds since 1970 in milliseconds, for what the log notes for itself: 0 or more, in 63 bits.
+
+    A machine may start with any time. That refuses its records, which keep their timestamps for ever; it must not be in
+    the way of a commit, or of an outcome, whose time is only shown.
+
+    >>> wall_ms(1.5), wall_ms(-1.0), wall_ms(float("nan"))
+    (1500, 0, 0)
+    """
+    if not seconds > 0:  # nor is NaN
+        return 0
+    return int(seconds * 1000) if seconds < _LATEST_MS // 1000 else _LATEST_MS
+
 
 class Clock(Protocol):
     """Two readings: wall-clock time for timestamps, monotonic time for waiting."""

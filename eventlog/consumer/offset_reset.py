@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from eventlog.clock import Clock
+from eventlog.clock import Clock, wall_ms
 from eventlog.config import BY_DURATION
 from eventlog.errors import NoOffsetForPartitionError
 from eventlog.quantities import duration_ms
@@ -55,5 +55,5 @@ class OffsetReset:
         end = partition.log_end_offset  # before the search: what comes during it is young enough
         if self._back_ms is None:
             return end
-        found = partition.first_at_or_after(max(0, int(self._clock.time() * 1000) - self._back_ms))
+        found = partition.first_at_or_after(max(0, wall_ms(self._clock.time()) - self._back_ms))
         return end if found is None else found.offset

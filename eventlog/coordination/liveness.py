@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventlog.clock import Clock
+from eventlog.clock import Clock, wall_ms
 from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.group_state import Member
 
@@ -21,7 +21,7 @@ class Liveness:
     def is_over(self, member: Member) -> bool:
         """Tell whether something has to be done about this member: it died, hangs, or has been gone for too long."""
         if member.gone_at is not None:
-            return self._clock.time() * 1000 - member.gone_at >= member.session_timeout_ms
+            return wall_ms(self._clock.time()) - member.gone_at >= member.session_timeout_ms
         return self.is_gone(member.member_id, member.max_poll_interval_ms)
 
     def is_gone(self, member_id: str, max_poll_interval_ms: int) -> bool:

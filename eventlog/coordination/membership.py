@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 from urllib.parse import quote
 
-from eventlog.clock import Clock
+from eventlog.clock import Clock, wall_ms
 from eventlog.coordination.group_directory import PATIENCE_AT_LAST, GroupBusy, GroupDirectory
 from eventlog.coordination.group_state import GroupState, Member, Partitions
 from eventlog.coordination.liveness import Liveness
@@ -315,7 +315,7 @@ class Membership:
             if member.member_id == self.member_id or not self._liveness.is_over(member):
                 continue
             if self._liveness.died(member) and member.instance_id is not None:
-                state.mark_gone(member.member_id, int(self._clock.time() * 1000))
+                state.mark_gone(member.member_id, wall_ms(self._clock.time()))
             else:
                 gone.append(member.member_id)
         strangers = frozenset(filter(self._is_stranger_gone, state.strangers))

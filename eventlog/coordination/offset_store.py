@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
-from eventlog.clock import Clock
+from eventlog.clock import Clock, wall_ms
 from eventlog.config import TopicConfig
 from eventlog.coordination.offset_partition import OffsetPartition
 from eventlog.coordination.offset_records import Committed, encode_key, encode_value, group_prefix, partition_of
@@ -59,7 +59,7 @@ class OffsetStore:
         """
         if not offsets:
             return
-        now_ms = int(self._time() * 1000)
+        now_ms = wall_ms(self._time())
         partition, keys, values = self.prepare(group, offsets, now_ms)
         partition.commit(keys, values, now_ms)
 
@@ -77,7 +77,7 @@ class OffsetStore:
             partitions = self.partitions_of(group)
         keys = [encode_key(group, topic, partition) for topic, partition in dict.fromkeys(partitions)]
         if keys:
-            self._to_write(group).commit(keys, [None] * len(keys), int(self._time() * 1000))
+            self._to_write(group).commit(keys, [None] * len(keys), wall_ms(self._time()))
 
     def partitions_of(self, group: str) -> list[TopicPartition]:
         """Return what is known to be committed for, though a newer commit may be lost in damage."""
@@ -145,7 +145,7 @@ class OffsetStore:
         return found.ask(lambda table: self._is_stale(table, group))
 
     def _is_stale(self, table: OffsetTable, group: str) -> bool:
-        oldest = int(self._time() * 1000) - self._retention_ms
+        oldest = wall_ms(self._time()) - self._retention_ms
         try:
             commits = table.all_committed(group).values()
         except CorruptSegmentError:

@@ -16,6 +16,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 
+from eventlog.clock import wall_ms
 from eventlog.config import TopicConfig
 from eventlog.coordination.committed_parts import CommittedParts, runs
 from eventlog.coordination.transaction_records import (
@@ -83,7 +84,7 @@ class TransactionJournal:
         """
         found = self.outcome(transaction, since)
         if found is None:
-            self.append(aborted(transaction, int(self._context.clock.time() * 1000)), "disk")
+            self.append(aborted(transaction, wall_ms(self._context.clock.time())), "disk")
         return bool(found)
 
     def refuse_poisoned(self) -> None:
@@ -108,7 +109,7 @@ class TransactionJournal:
 
         A crash in between leaves each transaction with its outcome, or without: one record tells of all its batches.
         """
-        now_ms = int(self._context.clock.time() * 1000)
+        now_ms = wall_ms(self._context.clock.time())
         for producer, part in runs(batches, topic, topic_id, partition):
             self.append(TransactionOutcome(secrets.randbits(63), True, "", *producer, now_ms, now_ms, (part,)))
 

@@ -27,6 +27,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from eventlog.clock import wall_ms
 from eventlog.coordination.directory_name import directory_name, is_directory_name
 from eventlog.errors import InvalidConfigError, ProducerFencedError
 from eventlog.files.checkpoint import read_checkpoint, write_checkpoint
@@ -169,7 +170,7 @@ class TransactionalId:
         """Tell what the producer is doing."""
         words = self._page
         if words is not None:
-            words[L.TX_CHANGED] = int(self._clock.time() * 1000)
+            words[L.TX_CHANGED] = wall_ms(self._clock.time())
             words[L.TX_STATUS] = status
 
     def note_begin(self, started_ms: int) -> None:

@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from eventlog.files.thread import DaemonThread
+from eventlog.quantities import LONGEST
 
 if TYPE_CHECKING:
     from eventlog.producer.buffer_pool import BufferPool
@@ -84,7 +85,7 @@ class LingerThread:
         empty_rounds = 0
         pause = 0.0
         while True:
-            if self._signal.acquire(timeout=pause):
+            if self._signal.acquire(timeout=min(pause, LONGEST)):
                 empty_rounds = 0  # something was sent: what comes now may come without a signal
             producer = self._producer()
             if producer is None or self._stopped:

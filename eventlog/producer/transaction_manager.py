@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from eventlog.clock import wall_ms
 from eventlog.config import ProducerConfig
 from eventlog.coordination.checked_offsets import checked_group
 from eventlog.coordination.offset_partition import OffsetPartition
@@ -105,7 +106,7 @@ class TransactionManager:
         with self._lock:
             self._refuse_unless(State.READY)
             self._refuse_fenced()
-            self._began_ms = int(self._clock.time() * 1000)
+            self._began_ms = wall_ms(self._clock.time())
             self._deadline = self._clock.monotonic() + self._config.transaction_timeout_ms / 1000
             self._forget()
             self._transaction = self._new_transaction()
@@ -231,7 +232,7 @@ class TransactionManager:
         if not self._offsets:
             return appends, []
         found: dict[OffsetPartition, tuple[list[bytes], list[bytes]]] = {}
-        now_ms = int(self._clock.time() * 1000)
+        now_ms = wall_ms(self._clock.time())
         for group, offsets in self._offsets.by_group().items():
             partition, keys, values = self._coordinator.offsets.prepare(group, offsets, now_ms)
             known = found.setdefault(partition, ([], []))
@@ -253,7 +254,7 @@ class TransactionManager:
         for append in appends:
             log, place = append.log, (append.base_offset, append.end_offset)
             parts.append(TransactionPart(log.topic, log.topic_id, log.partition, *place, append.sequence))
-        now_ms = int(self._clock.time() * 1000)
+        now_ms = wall_ms(self._clock.time())
         return TransactionOutcome(
             transaction, True, self._id.transactional_id, self._producer_id, self._epoch, self._began_ms, now_ms,
             tuple(parts),

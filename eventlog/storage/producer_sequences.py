@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from eventlog.clock import wall_ms
 from eventlog.errors import CorruptSegmentError, EventLogError
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format.layouts import NO_PRODUCER_ID
@@ -246,7 +247,7 @@ class ProducerSequences:
         self._table.forget_unused(now_ms - _EXPIRATION_MS, now_ms)
 
     def _now_ms(self) -> int:
-        return int(self._time() * 1000)
+        return wall_ms(self._time())
 
 
 def _is_of(batch: RecordBatch, stamp: ProducerStamp) -> bool:
