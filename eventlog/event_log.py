@@ -29,6 +29,7 @@ from eventlog.files.deferred import ClosesLater
 from eventlog.files.file_lock import DEFAULT_LOCK_TIMEOUT
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mutex import is_reentered
+from eventlog.files.paths import real_path
 from eventlog.files.signal_handlers import suppress
 from eventlog.monitoring.group_description import GroupDescription
 from eventlog.monitoring.group_monitor import GroupMonitor
@@ -82,7 +83,7 @@ class EventLog:
         _check_count("lock_timeout_ms", lock_timeout_ms)
         lock_timeout = min(lock_timeout_ms / 1000, LONGEST)
         self.path = os.path.abspath(os.fsdecode(path))
-        self._real_path = real = os.path.realpath(self.path)  # from here on, no link is followed
+        self._real_path = real = real_path(self.path)  # from here on, no link is followed
         fs = filesystem or FileSystem()
         self.readonly = prepare(fs, real, readonly=readonly, lock_timeout=lock_timeout, create=create, parents=parents)
         self._root = LogRoot(fs, self.path, real)

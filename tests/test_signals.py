@@ -27,6 +27,7 @@ import eventlog
 from eventlog.files.file_lock import is_locked
 from eventlog.files.filesystem import FileSystem
 from eventlog.files.mutex import holds_any
+from eventlog.files.paths import is_directory, is_other_than_directory, is_there, real_path
 from eventlog.files.signal_handlers import is_from_handler
 from eventlog.storage.sync_marks import GROUP
 from tests.interrupting import Interrupter
@@ -494,6 +495,48 @@ def test_an_error_that_a_handler_raises_in_an_administrator(log_path: Path, rais
             with contextlib.suppress(eventlog.UnknownTopicError):
                 log.delete_topic("t")
         log.create_topic("t").partitions[0].append([b"x"])
+
+
+def test_an_error_that_a_handler_raises_in_an_opening(log_path: Path, raiser: Raiser) -> None:
+    """It is no answer to what lies at the path: that a log is there, or that it is a directory."""
+    eventlog.open(log_path).close()
+    link = log_path.with_name("link")
+    link.symlink_to(log_path)
+
+    def look() -> None:
+        with eventlog.open(link, readonly=True):
+            pass
+
+    for _ in raiser.rounds(600):
+        raiser.hit(look, 1e-3)
+
+
+@pytest.mark.parametrize("ask", [is_there, is_directory, is_other_than_directory, real_path])
+def test_an_error_that_a_handler_raises_in_a_question(
+    log_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], object]
+) -> None:
+    """A handler that runs behind the system's call and raises an OSError is not taken for the call's own."""
+    done = os.stat, os.lstat
+
+    def handler(number: int, frame: object) -> None:
+        raise TimeoutError("not the system")
+
+    def interrupted(path: Any, **options: Any) -> Any:
+        found = done[0](path, **options)
+        signal.raise_signal(signal.SIGUSR1)
+        return found
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    log_path.mkdir()
+    try:
+        monkeypatch.setattr(os, "stat", interrupted)
+        monkeypatch.setattr(os, "lstat", lambda path: interrupted(path, follow_symlinks=False))
+        with pytest.raises(TimeoutError, match="not the system"):
+            ask(str(log_path))
+    finally:
+        monkeypatch.undo()
+        signal.signal(signal.SIGUSR1, before)
+    assert ask(str(log_path)) in (True, False, os.path.realpath(log_path))
 
 
 def test_only_the_calls_own_error_is_the_devices(log_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from eventlog.files.paths import real_path
 from eventlog.files.signal_handlers import pass_on_handlers
 
 NETWORK = frozenset(
@@ -78,6 +79,6 @@ def kind_from_mount_command(path: str) -> str | None:
     for line in output.splitlines():
         _, _, rest = line.partition(" on ")
         directory, _, options = rest.rpartition(" (")
-        if os.path.realpath(path).startswith(directory) and len(directory) > len(best):
+        if real_path(path).startswith(directory) and len(directory) > len(best):
             best, kind = directory, options.split(",")[0].rstrip(")")
     return kind

@@ -14,6 +14,7 @@ from eventlog.errors import NotALogError, UnsupportedFileSystemError
 from eventlog.files.file_lock import FileLock
 from eventlog.files.filesystem import FileSystem, translated
 from eventlog.files.mounts import network_file_system
+from eventlog.files.paths import is_directory, is_other_than_directory, is_there
 from eventlog.files.signal_handlers import suppress
 from eventlog.format.filenames import CONTROL, LOG_META, ROOT_LOCK, SESSION_LOCK, TOPICS
 from eventlog.storage.log_format import check_log_meta, create_log_meta
@@ -28,13 +29,13 @@ def prepare(
 
     With ``create`` it is made in an empty directory, or in a missing one; with ``parents`` also the directories above.
     """
-    if os.path.exists(path) and not os.path.isdir(path):
+    if is_other_than_directory(path):
         raise NotALogError("not a directory", path=path, hint="give a directory for the log, new or empty")
-    if (readonly or not create) and not os.path.lexists(os.path.join(path, LOG_META)):
+    if (readonly or not create) and not is_there(os.path.join(path, LOG_META)):
         hint = "only a log that exists can be read" if readonly else "create=True makes a new log"
         raise NotALogError("no log lies here", path=path, hint=f"check the path; {hint}")
     above = os.path.dirname(path)
-    if not parents and not os.path.lexists(above):
+    if not parents and not is_there(above):
         hint = "check the path, or make that directory first, as parents=True does"
         raise NotALogError(f"there is no directory {above!r}", path=path, hint=hint)
     with translated(path):
@@ -56,11 +57,11 @@ def prepare(
 
 def _make_directories(fs: FileSystem, path: str) -> None:
     """Make the directory and those above it, each of them durable."""
-    if not os.path.isdir(path):
+    if not is_directory(path):
         parent = os.path.dirname(path)
         _make_directories(fs, parent)
         _make_if_missing(fs, path)
-        if not os.path.isdir(path):
+        if not is_directory(path):
             raise NotADirectoryError(errno.ENOTDIR, "a file lies where a directory has to be", path)
         _sync_entry_of(fs, path)
 
