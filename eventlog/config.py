@@ -28,13 +28,24 @@ MAX_SEGMENT_BYTES = 2**31 - 1  # positions within a segment are 32-bit in the of
 # Kafka's own names for what this version does not do: whoever gives one has not misspelt another.
 _ONLY_IN_KAFKA = {
     "bootstrap_servers", "cleanup_policy", "delete_retention_ms",
-    "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
-    "heartbeat_interval_ms", "max_compaction_lag_ms",
+    "api_version", "fetch_max_wait_ms", "fetch_min_bytes", "file_delete_delay_ms",
+    "heartbeat_interval_ms", "max_compaction_lag_ms", "max_in_flight_requests_per_connection",
     "max_partition_fetch_bytes", "max_request_size", "min_cleanable_dirty_ratio",
-    "min_compaction_lag_ms", "min_insync_replicas", "num_partitions", "preallocate",
+    "metadata_max_age_ms", "min_compaction_lag_ms", "min_insync_replicas", "preallocate",
     "replication_factor", "request_timeout_ms", "retention_bytes", "retention_ms", "segment_index_bytes",
-    "segment_jitter_ms", "unclean_leader_election_enable",
+    "security_protocol", "segment_jitter_ms", "unclean_leader_election_enable",
 }  # fmt: skip
+
+# What other clients of Kafka call a setting, or an argument, that is here: its name, or how it is given.
+_ELSEWHERE = {
+    "group_id": "it is called 'group' here",
+    "num_partitions": "the second argument of create_topic: partitions=3",
+    "consumer_timeout_ms": "give poll a timeout, in seconds",
+    "timeout_ms": "give poll a timeout, in seconds",
+    "read_committed": "it is called isolation_level='read_committed' here",
+    "compression": "it is called 'compression_type' here",
+    "enable_auto_offset_store": "poll returns what is committed next; with enable_auto_commit=False call commit",
+}
 
 Config = TypeVar("Config", "TopicConfig", "ProducerConfig", "ConsumerConfig")
 
@@ -239,6 +250,8 @@ def _plain_or_as_is(value: Any) -> Any:
 
 def _unknown_setting(cls: type[Any], name: str, known: list[str]) -> InvalidConfigError:
     everything = "known: " + ", ".join(known)
+    if name in _ELSEWHERE:
+        return InvalidConfigError(f"{cls.__name__} has no setting {name!r}", hint=_ELSEWHERE[name])
     if name in _ONLY_IN_KAFKA:
         return InvalidConfigError(f"{cls.__name__}: {name!r} is not a setting of this version", hint=everything)
     near = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import operator
 import re
 import threading
 import time
+from collections.abc import Mapping
 from numbers import Real
 from typing import TypeGuard
 
@@ -14,6 +16,9 @@ from eventlog.errors import InvalidConfigError
 from eventlog.model import EPOCH
 from eventlog.texts import plain, shown
 
+logger = logging.getLogger("eventlog")
+_LIKELY_MS = 100  # seconds that nobody waits, but milliseconds that many do
+_warned: list[bool] = []
 LONGEST = threading.TIMEOUT_MAX  # seconds, some 290 years: what waits in C takes no more
 _ONE_MS = datetime.timedelta(milliseconds=1)
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
@@ -64,6 +69,21 @@ def checked_count(number: object, name: str = "max_records") -> int:
     if count is not None and count > 0:
         return count
     raise InvalidConfigError(f"{name}={shown(number)} is not possible", hint="give a whole number from 1 on")
+
+
+def poll_timeout(timeout: object, unknown: Mapping[str, object]) -> float | None:
+    """Return how long a poll waits, as `checked_timeout`; a likely mistake of who comes from Kafka is told.
+
+    ``unknown`` are arguments that poll does not have: TypeError. A whole number of 100 or more may be milliseconds: a
+    warning is logged, once in this process.
+    """
+    if unknown:
+        name = next(iter(unknown))
+        raise TypeError(f"poll has no argument {name!r}; the time to wait is in seconds: poll(timeout=0.5)")
+    if type(timeout) is int and timeout >= _LIKELY_MS and not _warned:
+        _warned.append(True)
+        logger.warning("poll(%d) waits %d seconds: the timeout is in seconds, not in milliseconds", timeout, timeout)
+    return checked_timeout(timeout)
 
 
 def whole_ms(time: object) -> int | None:

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Never
 
 from eventlog.aio.consumer_thread import ConsumerThread, Kind
 from eventlog.aio.read_ahead import Pace
@@ -17,7 +17,7 @@ from eventlog.consumer.consumer import Consumer
 from eventlog.consumer.rebalance_listener import RebalanceListener
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, Time, TopicPartition
-from eventlog.quantities import checked_count
+from eventlog.quantities import checked_count, poll_timeout
 
 
 class AsyncConsumer:
@@ -103,7 +103,7 @@ class AsyncConsumer:
 
     # --- reading ---
 
-    async def poll(self, timeout: float | None = 0.0, max_records: int | None = None) -> list[Record]:
+    async def poll(self, timeout: float | None = 0.0, max_records: int | None = None, **unknown: Never) -> list[Record]:
         """As `Consumer.poll`; a ``timeout`` of None waits until the task is cancelled.
 
         Raises ConcurrentAccessError while another task polls or iterates, and ClosedError when the consumer is closed
@@ -111,12 +111,12 @@ class AsyncConsumer:
         """
         count = self.config.max_poll_records if max_records is None else checked_count(max_records)
         consumer = self._consumer
-        await self._thread.poll(lambda seconds: consumer.poll(seconds, count), timeout)
+        await self._thread.poll(lambda seconds: consumer.poll(seconds, count), poll_timeout(timeout, unknown))
         return self._read_ahead.take_all()
 
-    async def poll_batches(self, timeout: float | None = 0.0) -> list[RecordBatch]:
+    async def poll_batches(self, timeout: float | None = 0.0, **unknown: Never) -> list[RecordBatch]:
         """As `Consumer.poll_batches`; waits and raises as `poll` does."""
-        await self._thread.poll(self._consumer.poll_batches, timeout)
+        await self._thread.poll(self._consumer.poll_batches, poll_timeout(timeout, unknown))
         return self._read_ahead.take_all()
 
     def __aiter__(self) -> AsyncConsumer:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Never
 
 from eventlog.clock import Clock
 from eventlog.config import ConsumerConfig
@@ -30,7 +31,7 @@ from eventlog.errors import (
 )
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import GroupMetadata, OffsetAndMetadata, Record, TopicPartition
-from eventlog.quantities import checked_count, checked_timeout, deadline_of
+from eventlog.quantities import checked_count, deadline_of, poll_timeout
 from eventlog.storage.session import Session
 from eventlog.topics.checked_partitions import checked_partition, checked_partitions
 from eventlog.topics.internal import is_internal
@@ -175,7 +176,7 @@ class Consumer(Positions):
 
     # --- reading ---
 
-    def poll(self, timeout: float | None = 0.0, max_records: int | None = None) -> list[Record]:
+    def poll(self, timeout: float | None = 0.0, max_records: int | None = None, **unknown: Never) -> list[Record]:
         """Return up to ``max_records`` records (by default ``max_poll_records``) as soon as there are any.
 
         ``timeout`` is in seconds: 0 does not wait, None waits for ever; when it is over, the list is empty.
@@ -184,7 +185,7 @@ class Consumer(Positions):
         deserializer, UnknownTopicError when a topic was deleted, ConcurrentAccessError, ClosedError, and
         InvalidConfigError for a timeout or a count that is none.
         """
-        seconds = checked_timeout(timeout)
+        seconds = poll_timeout(timeout, unknown)
         count = self.config.max_poll_records if max_records is None else checked_count(max_records)
         with self._single_thread():
             self._metrics.polled()
@@ -194,12 +195,12 @@ class Consumer(Positions):
                 return found
             return until_found(partial(self._fetcher.records, count), partial(self._wait, deadline_of(seconds)))
 
-    def poll_batches(self, timeout: float | None = 0.0) -> list[RecordBatch]:
+    def poll_batches(self, timeout: float | None = 0.0, **unknown: Never) -> list[RecordBatch]:
         """Return whole batches, up to ``fetch_max_bytes``: columns on the mapped segment, without a copy.
 
         Waits and raises as `poll` does; deserializers are not applied.
         """
-        seconds = checked_timeout(timeout)
+        seconds = poll_timeout(timeout, unknown)
         with self._single_thread():
             self._metrics.polled()
             self._prepare_poll()

@@ -18,6 +18,7 @@ Adding partitions: replace ``topic.json``. A partition's directory appears when 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import uuid
@@ -53,6 +54,7 @@ from eventlog.topics.topic_files import MAX_PARTITIONS, TopicFiles
 
 logger = logging.getLogger("eventlog")
 _Answer = TypeVar("_Answer")
+_MOST_COMPARED = 1000  # names, which takes some milliseconds
 
 
 def check_topic_name(name: object) -> str:
@@ -151,7 +153,21 @@ class TopicRegistry:
             return found if found is not None else self._known.setdefault(name, Topic(self, self._read(name)))
 
     def _read(self, name: str) -> TopicFiles:
-        return TopicFiles.read(self._context, os.path.join(self._directory, name), name)
+        try:
+            return TopicFiles.read(self._context, os.path.join(self._directory, name), name)
+        except UnknownTopicError as error:
+            near = self._near(name)
+            if near is not None:
+                error.hint = f"did you mean {near!r}? If not, {error.hint}"
+            raise
+
+    def _near(self, name: str) -> str | None:
+        """Return the name of a topic that this one may be a misspelling of."""
+        with suppress(OSError):
+            names = self._fs.list_but_files(self._directory)
+            near = difflib.get_close_matches(name, filter(is_legal_name, names[:_MOST_COMPARED]), n=1)
+            return near[0] if near else None
+        return None
 
     def _look_again(self) -> None:
         """Some topic changed: drop those that are gone or were made anew, and learn of new partitions."""
