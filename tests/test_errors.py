@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import inspect
+import os
 import pickle
 import re
+import shutil
 
 import pytest
 
 import eventlog
 from eventlog import errors
+from eventlog.files.filesystem import translate
 
 EVERY = sorted(
     (cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.EventLogError)),
@@ -66,3 +69,41 @@ def test_errno() -> None:
     """Where a program looks at errno, it finds the one that fits."""
     assert eventlog.LogFullError("full").errno == errno.ENOSPC
     assert eventlog.StorageError("broken").errno == errno.EIO
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOENT, "removed or moved"),
+        (errno.ENOTDIR, "removed or moved"),
+        (errno.EMFILE, "max_open_partitions"),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.ENOMEM, "vm.max_map_count"),
+        (errno.ENAMETOOLONG, "too long"),
+        (errno.EIO, "the device"),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do(number: int, told: str) -> None:
+    """Only where the device may have failed does the hint send its reader there."""
+    error = translate(OSError(number, os.strerror(number), "/log/topics/t/0/lock"), "/log")
+    assert isinstance(error, eventlog.StorageError) and error.path == "/log/topics/t/0/lock"
+    assert told in error.hint and ("device" in error.hint) == (number == errno.EIO)
+
+
+def test_a_topic_removed_by_hand_is_no_failed_device(log: eventlog.EventLog) -> None:
+    """A commit that cannot find a topic's files says so, as often as it is tried; the abort lets the producer go on."""
+    log.create_topic("t")
+    log.create_topic("u")
+    with log.producer(transactional_id="tx") as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send("t", b"x")
+        shutil.rmtree(os.path.join(log.path, "topics", "t"))
+        for _ in range(2):
+            with pytest.raises((eventlog.UnknownTopicError, eventlog.StorageError)) as caught:
+                producer.commit_transaction()
+            assert "device" not in str(caught.value)
+        producer.abort_transaction()
+        with producer.transaction():
+            producer.send("u", b"y")
+    assert log.topic("u").partitions[0].log_end_offset == 1

@@ -36,6 +36,15 @@ MAX_PARTS = 512  # IOV_MAX is 1024 on Linux and macOS
 MAX_SMALL_FILE = 1 << 28  # bytes: beyond what any file is that is read as a whole
 _KIND = 0o170000  # of the bits of ``st_mode``
 PUT_ASIDE = ".damaged"
+_GONE = "other code has removed or moved it: put it back, or open the log again"
+_HINTS = {  # where it is not the device that has failed
+    errno.ENOENT: _GONE,
+    errno.ENOTDIR: _GONE,
+    errno.EMFILE: "this process has too many open files: raise its limit (ulimit -n), or lower max_open_partitions",
+    errno.ENFILE: "the machine has too many open files: close some, or raise fs.file-max",
+    errno.ENOMEM: "memory, or the number of mappings, is used up: free some, or raise vm.max_map_count",
+    errno.ENAMETOOLONG: "the path is too long: put the log into a shorter one",
+}
 
 
 def translate(error: OSError, path: str) -> EventLogError:
@@ -58,7 +67,8 @@ def translate(error: OSError, path: str) -> EventLogError:
         )  # fmt: skip
     if error.errno == errno.EBADF:
         return lost_descriptor(path)
-    return StorageError(f"{error.strerror or error}", path=path, hint="see the system log of the device")
+    hint = _HINTS.get(error.errno or 0, "see the system log of the device")
+    return StorageError(f"{error.strerror or error}", path=path, hint=hint)
 
 
 def is_full(error: OSError) -> bool:
