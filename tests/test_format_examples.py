@@ -154,7 +154,7 @@ def test_the_head_page_is_a_head(tmp_path: Path) -> None:
     """The page on the page maps as a head whose end, slots and recovery point are those of the segment's example."""
     path = tmp_path / "head"
     path.write_bytes(example("head.md"))
-    head = Head.open(FileSystem(), str(path), writable=False)
+    head = Head.open(FileSystem(), str(path), writable=False, home=home_of("orders", 0))
     assert head is not None and path.stat().st_size == 4096
     end = EndState(
         end_offset=4, segment_base=0, position=len(example("segment.md")),

@@ -189,7 +189,7 @@ class _Verification:
     def _check_end(self, partition: Partition, topic_id: str) -> None:
         """Tell of what was committed and is not there: it is on its way, or gone."""
         log = partition.log
-        head = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
+        head = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False, home=log.segments.home)
         is_pending = head is not None and head.is_pending()
         end = partition.log_end_offset
         last = max((part[1] for part in _ranges(self._parts.get((topic_id, partition.number), array("q")))), default=0)

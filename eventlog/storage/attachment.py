@@ -25,7 +25,7 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
     with translated(log.directory):
         if log.context.readonly:
             log.context.session = log.context.look_for_session()
-            return _true_head(log, Head.open(fs, path, writable=False))
+            return _true_head(log, Head.open(fs, path, writable=False, home=log.segments.home))
         try:
             fs.mkdir(log.directory)
         except FileExistsError as error:
@@ -33,11 +33,11 @@ def attach(log: PartitionLog, lock: FileLock) -> tuple[Head, RecoveryReport | No
         except FileNotFoundError as error:
             pass_on_handlers(error)
             raise log.gone() from None
-        head = Head.open(fs, path, writable=True)
+        head = Head.open(fs, path, writable=True, home=log.segments.home)
         if head is not None and _is_true(log, head):
             return head, None  # without the lock: a commit that is under way may hold it for a while
         with lock:
-            return _true_head(log, Head.open(fs, path, writable=True))
+            return _true_head(log, Head.open(fs, path, writable=True, home=log.segments.home))
 
 
 def _true_head(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport | None]:
@@ -55,5 +55,5 @@ def _is_true(log: PartitionLog, head: Head) -> bool:
 def shared_head(log: PartitionLog) -> Head | None:
     """Return the head that writers keep true, for who may only read; None without writers."""
     log.context.session = log.context.look_for_session()
-    head = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
+    head = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False, home=log.segments.home)
     return head if head is not None and _is_true(log, head) else None

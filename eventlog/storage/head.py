@@ -30,6 +30,7 @@ from eventlog.files.filesystem import FileSystem
 from eventlog.files.mapping import Bytes
 from eventlog.files.page import PAGE_BYTES, create_page, open_page
 from eventlog.format import layouts as L
+from eventlog.format.batch_home import NOWHERE
 
 _CHECK_BYTES = L.END_SLOT.size + L.SLOT_CHECKSUM.size
 
@@ -81,22 +82,24 @@ _made_state = partial(tuple.__new__, EndState)
 class Head:
     """The mapped page: ``words`` for single stores and loads, ``page`` for packing a slot."""
 
-    def __init__(self, page: Bytes, path: str = "", *, is_private: bool = False) -> None:
+    def __init__(self, page: Bytes, path: str = "", *, home: int = NOWHERE, is_private: bool = False) -> None:
+        """``home`` is the partition's `home_of`, which the recovery point has mixed into its checksum."""
         self.path = path
+        self._home = home
         self.is_private = is_private
         self.page = memoryview(page)  # type: ignore[arg-type]  # an array is a buffer
         self.words = page.view(np.uint64)
 
     @classmethod
-    def open(cls, fs: FileSystem, path: str, *, writable: bool) -> Head | None:
+    def open(cls, fs: FileSystem, path: str, *, writable: bool, home: int = NOWHERE) -> Head | None:
         """Map the page at ``path``; None when there is none, or when it is no head."""
         page = open_page(fs, path, L.HEAD_MAGIC, writable=writable)
-        return None if page is None else cls(page, path)
+        return None if page is None else cls(page, path, home=home)
 
     @classmethod
-    def create(cls, fs: FileSystem, path: str) -> Head:
+    def create(cls, fs: FileSystem, path: str, home: int = NOWHERE) -> Head:
         """Put a fresh page at ``path``. An older page of this name lives on for those who have it mapped."""
-        head = cls(create_page(fs, path, L.HEAD_MAGIC), path)
+        head = cls(create_page(fs, path, L.HEAD_MAGIC), path, home=home)
         head.words[L.HEAD_IDENTITY] = secrets.randbits(64)
         head.words[L.HEAD_LIFE] = L.FIRST_LIFE
         return head
@@ -274,12 +277,13 @@ class Head:
         self.words[L.HEAD_WRITER] = L.WRITER_NONE
 
     def recovery_point(self) -> EndState | None:
-        """Return what is known to be on the device, or None when that cannot be read."""
+        """Return what is known to be on the device, or None when that cannot be read, or is another partition's."""
         start = L.HEAD_RECOVERY_POINTS[self.life & 1] * 8
         raw = bytes(self.page[start : start + _CHECK_BYTES])
         (checksum,) = L.SLOT_CHECKSUM.unpack_from(raw, L.END_SLOT.size)
         state = EndState(*L.END_SLOT.unpack_from(raw))
-        return state if checksum == crc32c.crc32c(raw[: L.END_SLOT.size]) and state.is_possible() else None
+        plain = crc32c.crc32c(raw[: L.END_SLOT.size])  # as versions before this one stored it
+        return state if checksum in (plain ^ self._home, plain) and state.is_possible() else None
 
     def recovery_journal(self) -> int:
         """Return where in the journal the outcomes of all transactions behind the recovery point are; 0: anywhere."""
@@ -304,6 +308,6 @@ class Head:
             raw = L.RECOVERY_JOURNAL.pack(*place, 0)[:16]
             L.RECOVERY_JOURNAL.pack_into(self.page, journal * 8, *place, crc32c.crc32c(raw))
         raw = _pack_slot(*state)
-        raw += L.SLOT_CHECKSUM.pack(_crc(raw))
+        raw += L.SLOT_CHECKSUM.pack(_crc(raw) ^ self._home)
         self.page[point * 8 : point * 8 + len(raw)] = raw  # in one copy: a kill leaves the old or the new
         self.words[_DURABLES[parity]] = state.end_offset

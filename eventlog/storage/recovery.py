@@ -339,7 +339,7 @@ class _Recovery:
         if not self._writes:
             head = Head.private()
         elif head is None:
-            head = Head.create(self._fs, os.path.join(self._log.directory, HEAD))
+            head = Head.create(self._fs, os.path.join(self._log.directory, HEAD), self._log.segments.home)
         start = EndState(bases[0], bases[0]) if bases else EndState()
         journal_offset = 0 if self._head is None else self._head.recovery_journal()
         if journal_offset:  # a power cut may have taken the journal's end, whose offsets are given out anew

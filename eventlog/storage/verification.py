@@ -172,7 +172,7 @@ def _is_restored(segment: Segment, batch: RecordBatch) -> bool:
 def _head_problems(log: PartitionLog) -> list[str]:
     """Look at the page on disk: a log opened for reading has one of its own, made from the segments."""
     problems = []
-    stored = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False)
+    stored = Head.open(log.context.fs, os.path.join(log.directory, HEAD), writable=False, home=log.segments.home)
     if stored is None:
         if log.segments.bases():
             problems.append(f"{log.directory}/head: missing or no head; recovery will scan more")
