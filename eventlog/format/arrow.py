@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eventlog.errors import MissingExtraError
+from eventlog.format.columns import BytesColumn, Columns
+from eventlog.model import Headers
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from eventlog.format.columns import BytesColumn
-    from eventlog.format.record_batch import RecordBatch
 
+def to_arrow(
+    columns: Columns,
+    first: int,
+    offsets: NDArray[np.int64],
+    timestamps_ms: NDArray[np.int64],
+    headers: Sequence[Headers],
+) -> pyarrow.RecordBatch:
+    """Build the Arrow batch of n records; see `RecordBatch.to_arrow`.
 
-def record_batch_to_arrow(batch: RecordBatch) -> pyarrow.RecordBatch:
-    """Build the Arrow batch; see `RecordBatch.to_arrow`."""
+    Keys and values are those of ``columns`` from the place ``first`` on; ``offsets`` and ``timestamps_ms`` are of the
+    shape [n], and ``headers`` has n items.
+    """
     try:
         import pyarrow as pa
     except ImportError as error:
         raise MissingExtraError.of("arrow", "pyarrow is not installed") from error
-    columns = batch._found()
-    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+    count = len(offsets)
+    pairs = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
     return pa.RecordBatch.from_arrays(
         [
-            pa.array(batch.offsets),
-            pa.array(batch.timestamps_ms).cast(pa.timestamp("ms", tz="UTC")),
-            _binary(pa, columns.keys, batch),
-            _binary(pa, columns.values, batch),
-            pa.array([[{"key": k, "value": v} for k, v in pairs] for pairs in batch.headers()], type=headers),
+            pa.array(offsets),
+            pa.array(timestamps_ms).cast(pa.timestamp("ms", tz="UTC")),
+            _binary(pa, columns.keys, first, count),
+            _binary(pa, columns.values, first, count),
+            pa.array([[{"key": k, "value": v} for k, v in one] for one in headers], type=pairs),
         ],
         names=["offset", "timestamp", "key", "value", "headers"],
     )
 
 
-def _binary(pa: Any, column: BytesColumn | None, batch: RecordBatch) -> Any:
+def _binary(pa: Any, column: BytesColumn | None, first: int, count: int) -> Any:
     if column is None:
-        return pa.nulls(len(batch), type=pa.binary())
+        return pa.nulls(count, type=pa.binary())
     validity = None if column.validity is None else pa.py_buffer(column.validity)
     buffers = [validity, pa.py_buffer(column.offsets), pa.py_buffer(column.data)]
-    return pa.Array.from_buffers(pa.binary(), len(batch), buffers, offset=batch._first)
+    return pa.Array.from_buffers(pa.binary(), count, buffers, offset=first)

@@ -257,9 +257,9 @@ class RecordBatch:
 
         Keys, values and varying timestamps share the mapped memory. Raises MissingExtraError without pyarrow.
         """
-        from eventlog.format.arrow import record_batch_to_arrow
+        from eventlog.format.arrow import to_arrow
 
-        return record_batch_to_arrow(self)
+        return to_arrow(self._found(), self._first, self.offsets, self.timestamps_ms, self.headers())
 
     # --- parts and checks ---
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,6 @@ from eventlog.format.batch_encoder import RecordHeaders
 from eventlog.model import RecordMetadata
 from eventlog.quantities import checked_timeout
 from eventlog.texts import shown
-
-if TYPE_CHECKING:
-    from eventlog.producer.collected_records import CollectedRecords
-    from eventlog.producer.record_buffer import RecordBuffer
-    from eventlog.producer.transaction import PendingPart
-    from eventlog.producer.unplaced_records import UnplacedRecords
 
 logger = logging.getLogger("eventlog")
 Callback = Callable[[RecordMetadata | None, BaseException | None], None]
@@ -44,6 +38,23 @@ class Outcome(NamedTuple):
         return self if not records else self._replace(base_offset=self.base_offset + records)
 
 
+class Home(Protocol):
+    """Where a record waits to be written: a partition's buffer, or records of a topic without partitions yet."""
+
+    @property
+    def name(self) -> str:
+        """What is told of the deliveries that wait here: the topic, and the partition if it is known."""
+        ...
+
+    def settle(self, delivery: Delivery, timeout: float | None) -> None:
+        """Have the record written, and return when the outcome is known; raises DeliveryTimeoutError."""
+        ...
+
+    def add_callback(self, delivery: Delivery, callback: Callback) -> bool:
+        """Keep the callback until the outcome is known; False when it is known already."""
+        ...
+
+
 class Delivery:
     """The pending acknowledgement of one record.
 
@@ -55,7 +66,7 @@ class Delivery:
 
     value: bytes | None
     stamp: float  # seconds since the epoch: when it was sent
-    home: RecordBuffer | UnplacedRecords | CollectedRecords | PendingPart | Outcome
+    home: Home | Outcome
     index: int
 
     # What the records of this class do not have, and those below do:
@@ -158,7 +169,7 @@ class ManyDelivery(Delivery):
         self.complete(parts, last)
 
     @classmethod
-    def waiting(cls, home: PendingPart) -> ManyDelivery:
+    def waiting(cls, home: Home) -> ManyDelivery:
         """Return the delivery of records that wait for the commit of their transaction."""
         delivery = cls.__new__(cls)
         delivery._parts, delivery._last_timestamp, delivery.index = [], -1, 0

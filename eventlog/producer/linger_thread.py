@@ -7,20 +7,31 @@ import contextlib
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from eventlog.files.thread import DaemonThread
+from eventlog.producer.buffer_pool import BufferPool
 from eventlog.quantities import LONGEST
-
-if TYPE_CHECKING:
-    from eventlog.producer.buffer_pool import BufferPool
-    from eventlog.producer.producer import Producer
 
 logger = logging.getLogger("eventlog")
 _IDLE_WAIT = 0.5  # also the bound for a record that slipped in while the thread fell asleep
 _ROUNDS_UNTIL_IDLE = 2
 _LAST_WAIT = 30.0  # seconds, at the end of the interpreter
 _finishing: set[LingerThread] = set()
+
+
+class Lingering(Protocol):
+    """A producer, as its thread sees it."""
+
+    linger_seconds: float
+
+    def drain_lingering(self) -> float | None:
+        """Write what has lingered long enough; return in how many seconds more is due, None when nothing waits."""
+        ...
+
+    def cool_down(self) -> None:
+        """Give up the short ways, so that the next record signals: nothing has been sent for a while."""
+        ...
 
 
 class LingerThread:
@@ -30,7 +41,7 @@ class LingerThread:
     that nobody uses any more can go, and takes the thread with it.
     """
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Lingering) -> None:
         self._producer = weakref.ref(producer)
         # A lock that is free when there is something to look at. Not an Event: that one takes its own lock in Python,
         # and an interrupt of a send could leave it taken.

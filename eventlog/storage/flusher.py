@@ -32,7 +32,6 @@ import threading
 from bisect import bisect_left
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError, StorageError
 from eventlog.files.filesystem import translate
@@ -44,11 +43,9 @@ from eventlog.format.filenames import INDEX, LOG, TIME_INDEX, segment_name
 from eventlog.storage.head import EndState
 from eventlog.storage.marked_sync import MarkedSync
 from eventlog.storage.outcomes import Outcomes
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.sync_marks import GROUP, HOLDER, SyncMarks
 from eventlog.storage.writer_lives import ended_error
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
 
 _LONGEST_WAIT = 0.02  # seconds: whoever synced may have failed, or been interrupted, before it woke the others
 _NEVER_REACHED_THE_DEVICE = (errno.EMFILE, errno.ENFILE, errno.EBADF)  # no file was open, so no sync failed
@@ -58,7 +55,7 @@ _LEVELS = 4  # directories: the partition's, the topic's, the one of all topics,
 class Flusher:
     """The group commit of one partition in one process."""
 
-    def __init__(self, log: PartitionLog) -> None:
+    def __init__(self, log: PartitionFiles) -> None:
         self._log = log
         self._fs = log.context.fs
         self._syncing = Mutex()
@@ -103,7 +100,7 @@ class Flusher:
                         raise ended_error(self._log)
             if self._sleepers:
                 self._wake_sleepers(head.durable_end)
-        self._log.writer.lives.flushed(life, end_offset)
+        self._log.writer.flushed(life, end_offset)
 
     def _sleep(self, end_offset: int) -> None:
         # Each on a lock of its own: to wake all would make those run who only fall asleep again.
@@ -250,7 +247,7 @@ class Flusher:
             self._close_descriptor()
             self._file = self._fs.opened(self._log.segments.path(segment_base), os.O_RDONLY).kept()
             self._open_for = segment_base
-            self._log.context.open_files.add(self._log)
+            self._log.note_open()
         if self._file.is_lost():
             self._close_descriptor()
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._log.segments.path(segment_base))

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import fcntl
 import time
-from typing import TYPE_CHECKING
 
 from eventlog.files.notify import Word, wait
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.partition_files import PartitionFiles
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1e-3, 10e-3  # seconds between looks at a lock whose holder publishes nothing
 _LEAST_LOOKS = 5  # before giving up after a wait: if everything stood still, its holder has its turn first
 
 
-def wait_for_lock(log: PartitionLog, fd: int, began: float, patience: float) -> None:
+def wait_for_lock(log: PartitionFiles, fd: int, began: float, patience: float) -> None:
     """Take the lock within ``patience`` seconds of ``began`` (monotonic). Raises LockTimeoutError.
 
     Interrupted, it may have taken it: the caller frees it in any case.

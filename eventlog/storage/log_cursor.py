@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 from eventlog.errors import OffsetOutOfRangeError
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.format.columns import BatchDamage
 from eventlog.format.record_batch import RecordBatch
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.resync import Damage, batch_over
 from eventlog.storage.scan import DamagedRange
 from eventlog.storage.segment import Place, Segment
 from eventlog.texts import shown
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
 
 _LOOKS_AGAIN = 3
 _PAUSE = 0.0005  # stores become visible within microseconds; this is ample, and rare
@@ -34,7 +31,7 @@ class LogCursor:
     Reads beyond the retained or published range raise OffsetOutOfRangeError, damaged ranges CorruptSegmentError.
     """
 
-    def __init__(self, log: PartitionLog, offset: int, *, check_crcs: bool = True) -> None:
+    def __init__(self, log: PartitionFiles, offset: int, *, check_crcs: bool = True) -> None:
         self.log = log
         self.next_offset = offset
         self._check = check_crcs

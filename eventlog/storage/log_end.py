@@ -10,8 +10,8 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from eventlog.config import NEVER
 from eventlog.errors import CorruptSegmentError, EventLogError, LockTimeoutError
@@ -25,16 +25,16 @@ from eventlog.format.filenames import LOG, segment_name
 from eventlog.format.record_input import clock_ms
 from eventlog.model import AppendResult
 from eventlog.storage.active_segment import remove_segment_files
+from eventlog.storage.flusher import Flusher
 from eventlog.storage.head import EndState
 from eventlog.storage.lock_wait import wait_for_lock
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.producer_sequences import ProducerSequences
 from eventlog.storage.tail import Tail
 from eventlog.storage.writer_files import NOBODY, WriterFiles
 from eventlog.storage.writer_lives import WriterLives
 
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
-
+_Answer = TypeVar("_Answer")
 _END, _WRITER = L.HEAD_END, L.HEAD_WRITER
 SLOT_BYTES = tuple(slot * 8 for slot in L.HEAD_SLOTS)
 OTHER_SLOT = SLOT_BYTES[0] ^ SLOT_BYTES[1]
@@ -45,14 +45,16 @@ class LogEnd(WriterFiles):
 
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
-        "_flushes", "_home", "_index_interval", "_last_slot", "_life", "_page", "_pwrite", "_pwritev",
-        "_segment_bytes", "_segment_ms", "_sequences", "_stamps_appends", "_tail", "has_written", "lives",
+        "_flusher", "_flushes", "_home", "_index_interval", "_last_slot", "_life", "_page", "_pwrite", "_pwritev",
+        "_segment_bytes", "_segment_ms", "_sequences", "_stamps_appends", "_tail", "has_written",
+        "lives",
     )
     # fmt: on
 
-    def __init__(self, log: PartitionLog) -> None:
+    def __init__(self, log: PartitionFiles, flusher: Flusher) -> None:
         config = log.config
         super().__init__(log)
+        self._flusher = flusher
         self._home = log.segments.home
         self._pwrite = log.context.fs.pwrite
         self._pwritev = log.context.fs.pwritev
@@ -76,6 +78,21 @@ class LogEnd(WriterFiles):
         self._release()
 
     # --- taking over ---
+
+    def while_held(self, call: Callable[[], _Answer], *, is_held: bool) -> _Answer:
+        """Call while this process holds the partition, as its writer; ``is_held`` says that the caller does already.
+
+        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
+        """
+        if is_held:
+            return call()
+        with self._mutex:
+            try:
+                self.lock_and_take_over()
+                return call()
+            finally:
+                if self._lock_fd >= 0:
+                    fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def lock_and_take_over(self) -> None:
         """Take the ``flock``, and become the writer. The caller holds the in-process lock, and frees both."""
@@ -190,9 +207,9 @@ class LogEnd(WriterFiles):
         active.seal_indexes(tail.state(), tail.end_offset)
         bases = self._log.segments.bases(tail.segment_base)
         for base in bases[-2:-1]:
-            self._log.flusher.sync_before_roll(base)
+            self._flusher.sync_before_roll(base)
             with suppress(EventLogError):  # the journal's device failed, which concerns transactions alone
-                self._log.flusher.outcomes.sync(is_held=True)  # a power cut without them would take what follows
+                self._flusher.outcomes.sync(is_held=True)  # a power cut without them would take what follows
         remove_segment_files(self._fs, self._log.directory, tail.end_offset)
         self._sequences.sealed(tail.end_offset)
         tail.begin_segment()
@@ -263,6 +280,10 @@ class LogEnd(WriterFiles):
         if self._log.head.has_failed():  # and no recovery has begun meanwhile
             self._words[_WRITER] = L.WRITER_POISONED
             self._token = NOBODY
+
+    def flushed(self, life: int, end_offset: int) -> None:
+        """Note that all records of this life before the offset are on the device."""
+        self.lives.flushed(life, end_offset)
 
     def refuse_lost(self) -> None:
         """Raise StorageError, once, if records that were written here may have gone with a life that is over."""

@@ -232,8 +232,8 @@ class LogWriter(LogEnd):
     def _acknowledge(self, base: int, end: int, timestamp: int, durability: str | None, life: int) -> AppendResult:
         """Flush first, if the caller or the topic asks for it; the records were published in this ``life``."""
         on_disk = (durability or self._log.config.durability) == "disk"
-        if on_disk or self._log.flusher.is_due(end):
-            self._log.flusher.sync_to(end, life)
+        if on_disk or self._flusher.is_due(end):
+            self._flusher.sync_to(end, life)
         return _new_result((base, end - 1, timestamp, on_disk))
 
     def failure(self, error: OSError) -> EventLogError:

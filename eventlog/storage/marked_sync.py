@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from eventlog.errors import EventLogError
 from eventlog.files.filesystem import translate
 from eventlog.files.signal_handlers import is_from_handler
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.sync_marks import HOLDER, Seen, SyncMarks
-from eventlog.storage.write_again import bytes_behind_point, while_held, write_behind_point
+from eventlog.storage.write_again import bytes_behind_point, write_behind_point
 from eventlog.storage.writer_lives import ended_error, poisoned_error
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
 
 # The others are waited for about as long as it takes to write everything again, which is what ends the wait.
 _LEAST_PATIENCE, _BYTES_PER_SECOND = 0.05, 100e6
@@ -27,7 +24,7 @@ class MarkedSync:
     Whatever else ends it, an interrupt or a crash, leaves a mark: nobody knows what the device has said.
     """
 
-    def __init__(self, log: PartitionLog, marks: SyncMarks, kind: int, life: int) -> None:
+    def __init__(self, log: PartitionFiles, marks: SyncMarks, kind: int, life: int) -> None:
         self.life = life
         self.has_opened = False  # a descriptor that is not trusted
         self._log = log
@@ -82,7 +79,7 @@ class MarkedSync:
 
     def _write_again(self) -> None:
         with contextlib.ExitStack() as files:
-            fds = while_held(self._log, lambda: self._written(files), is_held=self._kind == HOLDER)
+            fds = self._log.writer.while_held(lambda: self._written(files), is_held=self._kind == HOLDER)
             for fd in fds:
                 self._log.context.fs.sync(fd)
 
@@ -93,7 +90,7 @@ class MarkedSync:
 
 
 @contextlib.contextmanager
-def _writing(log: PartitionLog) -> Iterator[None]:
+def _writing(log: PartitionFiles) -> Iterator[None]:
     """What fails in the block is no sync: nothing is noted, and the records stay in doubt until the next one."""
     try:
         yield

@@ -14,17 +14,12 @@ a partition may be called durable while the outcome of a transaction before it i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from eventlog.format import layouts as L
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.log_cursor import LogCursor
-from eventlog.storage.write_again import while_held
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from eventlog.format.record_batch import RecordBatch
-    from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.partition_files import PartitionFiles
 
 _TRANSACTION_END = L.HEAD_TRANSACTION_END
 
@@ -32,7 +27,7 @@ _TRANSACTION_END = L.HEAD_TRANSACTION_END
 class Outcomes:
     """Brings the outcomes of one partition's transactions to the device."""
 
-    def __init__(self, log: PartitionLog) -> None:
+    def __init__(self, log: PartitionFiles) -> None:
         self._log = log
 
     def has_new(self) -> bool:
@@ -51,7 +46,7 @@ class Outcomes:
         log, journal = self._log, self._log.context.journal
         life = journal.life()
         if self.has_new() and log.head.words.item(L.HEAD_OUTCOMES) not in (life, L.NO_OUTCOMES):
-            while_held(log, lambda: self._write_again(life), is_held=is_held)
+            log.writer.while_held(lambda: self._write_again(life), is_held=is_held)
         return life
 
     def _write_again(self, life: int) -> None:

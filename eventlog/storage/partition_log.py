@@ -8,18 +8,14 @@ import time
 import weakref
 
 from eventlog.config import TopicConfig
-from eventlog.errors import DeliveryTimeoutError, EventLogError, LogMovedError, UnknownTopicError
-from eventlog.files.file_lock import FileLock
+from eventlog.errors import DeliveryTimeoutError, EventLogError
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
-from eventlog.format.filenames import HEAD, LOCK
-from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.attachment import attach, shared_head
 from eventlog.storage.context import LogContext
 from eventlog.storage.flusher import Flusher
 from eventlog.storage.log_writer import LogWriter
-from eventlog.storage.segment import Segment
-from eventlog.storage.segment_list import SegmentList
+from eventlog.storage.partition_files import PartitionFiles
 
 logger = logging.getLogger("eventlog")
 _PATIENCE = 5.0  # seconds: a commit takes milliseconds, unless its process was stopped
@@ -27,7 +23,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 50e-6, 2e-3  # seconds
 _every_log: weakref.WeakSet[PartitionLog] = weakref.WeakSet()
 
 
-class PartitionLog:
+class PartitionLog(PartitionFiles):
     """The files of one partition. Safe for any number of threads, processes, and forks.
 
     What may be open is bounded: `OpenFiles` asks for descriptors and mappings back, and the next use opens them.
@@ -43,25 +39,15 @@ class PartitionLog:
         topic_id: str = "",
     ) -> None:
         """``topic_id`` is what the journal of transactions knows the topic by."""
-        self.directory = directory
-        self.topic_id = topic_id
-        self.topic = topic
-        self.partition = partition
-        self.config = config
-        self.context = context = context.seen_by(topic)
-        self.recently_used = True
-        # What a search by time has just found, and checked: whoever asked reads there next.
-        self.found_by_time: tuple[Segment | None, RecordBatch | None] = None, None
+        super().__init__(context, directory, topic, partition, config, topic_id)
         self._is_open = False
-        self.segments = SegmentList(context.fs, directory, topic, partition, self._on_map)
-        self.lock = FileLock(context.fs, os.path.join(directory, LOCK), timeout=context.lock_timeout)
         try:
             self.head, self.recovery = attach(self, self.lock)
         except BaseException:  # nobody has this log, so nobody would ever free a lock that an interrupt left taken
             self.lock.close()
             raise
         self.flusher = Flusher(self)
-        self.writer = LogWriter(self)
+        self.writer: LogWriter = LogWriter(self, self.flusher)
         self._is_open = True
         _every_log.add(self)
 
@@ -115,11 +101,6 @@ class PartitionLog:
                 return life, end_offset
 
     # --- reading ---
-
-    def is_gone(self) -> bool:
-        """Tell whether the topic was deleted, even if whoever deletes it has not yet marked the head."""
-        path = os.path.join(self.directory, HEAD)
-        return self.head.words.item(L.HEAD_END) == L.END_DELETED or not self.head.is_in_place(self.context.fs, path)
 
     @property
     def end_offset(self) -> int:
@@ -179,11 +160,6 @@ class PartitionLog:
                 self.head = head
 
     @property
-    def start_offset(self) -> int:
-        """The first offset that the log holds."""
-        return self.head.words.item(L.HEAD_START)
-
-    @property
     def durable_end_offset(self) -> int:
         """Every record before this offset is on the device."""
         return min(self.head.durable_end, self.end_offset)
@@ -194,22 +170,6 @@ class PartitionLog:
         state = self.head.end_state()
         sealed = [base for base in self.segments.bases(state.segment_base) if base < state.segment_base]
         return sum(map(self.context.fs.size_of, map(self.segments.path, sealed))) + state.position
-
-    def ensure_indexes(self, segment: Segment) -> None:
-        """Rebuild a sealed segment's indexes, once, when they are missing, short or damaged."""
-        self.segments.ensure_indexes(segment, self.config.index_interval_bytes, writable=not self.context.readonly)
-
-    def _on_map(self) -> None:
-        self.context.root.check()  # what was mapped just now may be of another log
-        self.context.open_files.add(self)
-
-    def gone(self) -> EventLogError:
-        """Return the error of a partition that is not at its path any more: the log was moved, or the topic deleted."""
-        try:
-            self.context.root.check()
-        except LogMovedError as moved:
-            return moved
-        return UnknownTopicError("the topic does not exist (any more)", topic=self.topic, partition=self.partition)
 
 
 def _after_fork_in_child() -> None:

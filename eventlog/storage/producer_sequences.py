@@ -13,21 +13,18 @@ follows, once, and goes on with what others have appended since.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from eventlog.clock import wall_ms
 from eventlog.errors import CorruptSegmentError, EventLogError
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format.layouts import NO_PRODUCER_ID
 from eventlog.format.producer_stamp import ProducerStamp, sequence_after
+from eventlog.format.record_batch import RecordBatch
 from eventlog.model import AppendResult
 from eventlog.storage.log_cursor import LogCursor
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.producer_snapshot import LastBatch, read_snapshot, snapshot_offsets, write_snapshot
 from eventlog.storage.producer_state import LONGEST_RUN, ProducerTable
-
-if TYPE_CHECKING:
-    from eventlog.format.record_batch import RecordBatch
-    from eventlog.storage.partition_log import PartitionLog
 
 _EXPIRATION_MS = 24 * 3600 * 1000  # Kafka's producer.id.expiration.ms
 _MANY_BATCHES = 4096  # after reading so many, a snapshot spares the next process from doing it again
@@ -39,7 +36,7 @@ class ProducerSequences:
 
     __slots__ = ("_admitted", "_asked", "_complete_until", "_ended", "_log", "_many", "_table", "_time", "published")
 
-    def __init__(self, log: PartitionLog) -> None:
+    def __init__(self, log: PartitionFiles) -> None:
         self._log = log
         self._time = log.context.clock.time
         self._table = ProducerTable(log.topic, log.partition)

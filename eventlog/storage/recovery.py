@@ -32,7 +32,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
@@ -47,14 +47,12 @@ from eventlog.storage.active_segment import ActiveSegment
 from eventlog.storage.head import EndState, Head
 from eventlog.storage.index_file import Entries, IndexFile
 from eventlog.storage.index_rebuild import built_indexes, entry_is_true, index_checksums, indexes_fit
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.scan import DamagedRange, bytes_behind, scan_segment
 from eventlog.storage.segment import Segment
 from eventlog.storage.sync_marks import SyncMarks
 from eventlog.storage.tail import Tail
 from eventlog.storage.write_through import write_through
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
 
 _LOG_START = 0  # nothing removes records yet: a log whose first segment begins later has lost some
 _MISSING_BEFORE = "the records before this segment are missing"
@@ -73,7 +71,7 @@ class RecoveryReport:
     rebuilt_indexes: tuple[str, ...] = ()
 
 
-def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]:
+def recover(log: PartitionFiles, head: Head | None) -> tuple[Head, RecoveryReport]:
     """Return a true head and what was found on the way. The caller holds the partition's lock."""
     has_failed = head is not None and head.has_failed()
     if head is None or log.context.readonly:
@@ -88,7 +86,7 @@ def recover(log: PartitionLog, head: Head | None) -> tuple[Head, RecoveryReport]
     return found
 
 
-def _refuse_unless_over(log: PartitionLog, marks: SyncMarks, life: int) -> None:
+def _refuse_unless_over(log: PartitionFiles, marks: SyncMarks, life: int) -> None:
     """Wait for syncs that began in a life before this one: what they store would count for the new one."""
     left = marks.living(marks.wait(marks.older_than(life), _PATIENCE))
     if left:
@@ -115,7 +113,7 @@ def _keep_with(index: IndexFile, count: int, last: Entries) -> None:
 
 
 class _Recovery:
-    def __init__(self, log: PartitionLog, head: Head | None, *, write_again: bool) -> None:
+    def __init__(self, log: PartitionFiles, head: Head | None, *, write_again: bool) -> None:
         self._log = log
         self._write_again = write_again
         self._is_committed: Callable[[RecordBatch], bool] | None = None  # asked of the journal when it is needed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from eventlog.format.columns import BatchDamage
 from eventlog.model import OffsetAndTimestamp
 from eventlog.storage.log_cursor import LogCursor
-from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.segment import Place, Segment
 
 
-def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestamp | None:
+def first_at_or_after(log: PartitionFiles, timestamp_ms: int) -> OffsetAndTimestamp | None:
     """Return the first offset whose timestamp is at or after ``timestamp_ms``; None when there is none.
 
     Segments whose largest timestamp is earlier are passed by; within one, the time index says where to begin. Raises
@@ -40,7 +40,7 @@ def first_at_or_after(log: PartitionLog, timestamp_ms: int) -> OffsetAndTimestam
 
 
 def _confirmed(
-    log: PartitionLog, segment: Segment, start: int, timestamp_ms: int, index_entries: int | None
+    log: PartitionFiles, segment: Segment, start: int, timestamp_ms: int, index_entries: int | None
 ) -> LogCursor | None:
     """Return a cursor at ``start`` if a batch ends there and is earlier: an index entry alone proves nothing."""
     try:

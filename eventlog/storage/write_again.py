@@ -7,43 +7,19 @@ needs the memory. Written again they are dirty again. Each record is checked fir
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
 
 from eventlog.errors import StorageError
+from eventlog.format.record_batch import RecordBatch
 from eventlog.storage.head import EndState
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.scan import scan_segment
 from eventlog.storage.tail import Tail
 from eventlog.storage.write_through import write_through
 
-if TYPE_CHECKING:
-    from eventlog.format.record_batch import RecordBatch
-    from eventlog.storage.partition_log import PartitionLog
 
-_Answer = TypeVar("_Answer")
-
-
-def while_held(log: PartitionLog, call: Callable[[], _Answer], *, is_held: bool) -> _Answer:
-    """Call while this process holds the partition, as its writer; ``is_held`` says that the caller does already.
-
-    No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
-    """
-    if is_held:
-        return call()
-    end = log.writer
-    with end._mutex:
-        try:
-            end.lock_and_take_over()
-            return call()
-        finally:
-            if end._lock_fd >= 0:
-                fcntl.flock(end._lock_fd, fcntl.LOCK_UN)
-
-
-def write_behind_point(log: PartitionLog, files: contextlib.ExitStack) -> list[int]:
+def write_behind_point(log: PartitionFiles, files: contextlib.ExitStack) -> list[int]:
     """Write what lies behind the recovery point again, and return the descriptors to sync, which ``files`` will close.
 
     The caller holds the partition's lock. Raises StorageError when a record is gone, having poisoned the partition.
@@ -70,7 +46,7 @@ def write_behind_point(log: PartitionLog, files: contextlib.ExitStack) -> list[i
     return fds
 
 
-def bytes_behind_point(log: PartitionLog) -> int:
+def bytes_behind_point(log: PartitionFiles) -> int:
     """Return about how many bytes that would write."""
     state = log.head.end_state()
     point = _start(log, state)
@@ -81,7 +57,7 @@ def bytes_behind_point(log: PartitionLog) -> int:
     return max(0, size)
 
 
-def _start(log: PartitionLog, state: EndState) -> EndState:
+def _start(log: PartitionFiles, state: EndState) -> EndState:
     """Return the recovery point; where it cannot be read right now, the start of the segment that it lies in."""
     point = log.head.recovery_point()
     if point is not None:
@@ -91,7 +67,7 @@ def _start(log: PartitionLog, state: EndState) -> EndState:
     return EndState(end_offset=base, segment_base=base)
 
 
-def _require(log: PartitionLog, is_whole: bool) -> None:
+def _require(log: PartitionFiles, is_whole: bool) -> None:
     if not is_whole:
         log.writer.poison_locked()
         raise StorageError(

@@ -7,7 +7,6 @@ another file's from then on. So the writer looks at them now and then (`look`), 
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING
 
 from eventlog.errors import ClosedError, ReadOnlyLogError
 from eventlog.files.filesystem import lost_descriptor
@@ -15,10 +14,8 @@ from eventlog.files.mutex import Mutex
 from eventlog.files.signal_handlers import pass_on_handlers
 from eventlog.format import layouts as L
 from eventlog.storage.active_segment import ActiveSegment
+from eventlog.storage.partition_files import PartitionFiles
 from eventlog.storage.writer_lives import poisoned_error
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
 
 NOBODY = -1  # no writer's identity
 
@@ -33,7 +30,7 @@ class WriterFiles:
     )
     # fmt: on
 
-    def __init__(self, log: PartitionLog) -> None:
+    def __init__(self, log: PartitionFiles) -> None:
         self._log = log
         self._fs = log.context.fs
         self._words = log.head.words
@@ -92,7 +89,7 @@ class WriterFiles:
         self._active, self._active_fd = opened, opened.fd
         if before is not None:
             before.close()
-        self._log.context.open_files.add(self._log)
+        self._log.note_open()
 
     def _open_lock(self) -> None:
         self._refuse_unless_writable()

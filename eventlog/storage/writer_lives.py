@@ -7,12 +7,8 @@ flush of this process does not call durable what is gone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from eventlog.errors import StorageError
-
-if TYPE_CHECKING:
-    from eventlog.storage.partition_log import PartitionLog
+from eventlog.storage.partition_files import PartitionFiles
 
 
 class WriterLives:
@@ -20,7 +16,7 @@ class WriterLives:
 
     __slots__ = ("_flushed", "_life", "_log", "_may_have_lost")
 
-    def __init__(self, log: PartitionLog) -> None:
+    def __init__(self, log: PartitionFiles) -> None:
         self._log = log
         self._life = 0  # the one that this process has published in last; 0: none
         self._flushed = 0, 0  # a life, and an end that was on the device in it
@@ -51,7 +47,7 @@ class WriterLives:
             self._may_have_lost = True
 
 
-def poisoned_error(log: PartitionLog) -> StorageError:
+def poisoned_error(log: PartitionFiles) -> StorageError:
     """Return the error that a poisoned partition answers with."""
     return StorageError(
         "an earlier sync failed, so the partition refuses writes", path=log.directory, topic=log.topic,
@@ -59,7 +55,7 @@ def poisoned_error(log: PartitionLog) -> StorageError:
     )  # fmt: skip
 
 
-def ended_error(log: PartitionLog) -> StorageError:
+def ended_error(log: PartitionFiles) -> StorageError:
     """Return the error for records that were published before a recovery, and not known to be on the device by then."""
     return StorageError(
         "a sync failed, and the partition was recovered before these records were known to be on the device",

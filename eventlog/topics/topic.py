@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import Protocol, overload
 
 from eventlog.config import TopicConfig
 from eventlog.errors import UnknownPartitionError
@@ -14,8 +14,13 @@ from eventlog.texts import shown
 from eventlog.topics.partition import Partition
 from eventlog.topics.topic_files import TopicFiles
 
-if TYPE_CHECKING:
-    from eventlog.topics.registry import TopicRegistry
+
+class Keeper(Protocol):
+    """Who keeps the topics, and changes them."""
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Grow a topic; see `Topic.add_partitions`."""
+        ...
 
 
 class Partitions(Sequence[Partition]):
@@ -85,7 +90,7 @@ class Topic:
     ('orders', 3, 0)
     """
 
-    def __init__(self, registry: TopicRegistry, files: TopicFiles) -> None:
+    def __init__(self, registry: Keeper, files: TopicFiles) -> None:
         self._registry = registry
         self.files = files
         self.partitions = Partitions(files)
