@@ -9,7 +9,7 @@ The floors, lowest first; a file imports only from floors below its own, or from
 5. ``topics``: topics and partitions by name
 6. ``coordination``: groups: who reads what, and how far they have come; transactions: what was committed
 7. ``producer  consumer``
-8. ``monitoring  aio  settings  event_log  opening``: ties the floors together
+8. ``monitoring  aio  settings  clients  event_log  opening``: ties the floors together
 9. ``cli``: parses, calls, prints
 """
 

@@ -7,16 +7,11 @@ import weakref
 from collections.abc import Iterator
 from typing import Unpack
 
-import attrs
-
-from eventlog.aio.async_consumer import AsyncConsumer
-from eventlog.aio.async_producer import AsyncProducer
 from eventlog.aio.consumer_thread import ConsumerThread
-from eventlog.aio.producer_thread import ProducerThread
+from eventlog.clients import Clients
 from eventlog.clock import Clock, SystemClock
-from eventlog.config import NEVER, ConsumerConfig, ProducerConfig, TopicConfig, configure
+from eventlog.config import NEVER, TopicConfig, configure
 from eventlog.consumer.consumer import Consumer
-from eventlog.coordination.group_directory import GroupDirectory
 from eventlog.coordination.offset_store import OffsetStore
 from eventlog.coordination.transaction_coordinator import TransactionCoordinator
 from eventlog.coordination.transaction_records import TransactionOutcome
@@ -37,9 +32,8 @@ from eventlog.monitoring.transaction_description import TransactionDescription
 from eventlog.monitoring.transaction_monitor import TransactionMonitor
 from eventlog.monitoring.transaction_verification import TransactionsReport, verify_transactions
 from eventlog.producer.linger_thread import join_finishing
-from eventlog.producer.producer import Producer
 from eventlog.quantities import LONGEST
-from eventlog.settings import ConsumerSettings, ProducerSettings, TopicSettings
+from eventlog.settings import TopicSettings
 from eventlog.storage.context import LogContext
 from eventlog.storage.log_directory import prepare
 from eventlog.storage.log_root import LogRoot
@@ -48,7 +42,7 @@ from eventlog.storage.session import Session
 from eventlog.storage.sync_slots import SyncSlots
 from eventlog.texts import shown
 from eventlog.topics.internal import is_internal, refuse_reserved
-from eventlog.topics.registry import TopicRegistry, check_names, check_topic_name
+from eventlog.topics.registry import TopicRegistry, check_topic_name
 from eventlog.topics.topic import Topic
 
 MAX_OPEN_PARTITIONS = 128  # each holds up to five descriptors; the usual limit of a process is 1024
@@ -58,7 +52,7 @@ OFFSETS_RETENTION_MINUTES = 7 * 24 * 60  # Kafka's offsets.retention.minutes
 _every_log: weakref.WeakSet[EventLog] = weakref.WeakSet()
 
 
-class EventLog:
+class EventLog(Clients):
     """An open log. Any number of threads and processes may have the same directory open.
 
     Use `eventlog.open`. A context manager; closing it flushes what this process wrote, so that the next opening has
@@ -109,7 +103,7 @@ class EventLog:
         self._transactions = TransactionMonitor(self._context, real, self._coordinator.journal)
         self._closed = False
         self._later = ClosesLater()
-        self._clients: weakref.WeakSet[Producer | Consumer | ProducerThread | ConsumerThread] = weakref.WeakSet()
+        self._clients = weakref.WeakSet()
         if self._session.is_first and not self.readonly:
             self._registry.sweep()
         self._root.check()  # it may have been replaced while it was opened
@@ -178,69 +172,6 @@ class EventLog:
     def metadata_version(self) -> int:
         """Changes whenever any process creates, changes or deletes a topic."""
         return self._session.metadata_version
-
-    # --- clients ---
-
-    def producer(self, **settings: Unpack[ProducerSettings]) -> Producer:
-        """Return a producer; ``settings`` are those of `ProducerSettings`.
-
-        Raises InvalidConfigError, and ReadOnlyLogError when the log was opened for reading only.
-        """
-        producer = self._made_producer(configure(ProducerConfig, settings))
-        self._clients.add(producer)
-        return producer
-
-    def _made_producer(self, config: ProducerConfig) -> Producer:
-        self._refuse_closed()
-        self._registry.refuse_readonly()
-        return Producer(self._registry, config, self._context.clock, self._coordinator)
-
-    def consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> Consumer:
-        """Return a consumer, subscribed to ``topics`` if any; ``settings`` are those of `ConsumerSettings`.
-
-        With ``group="..."`` it shares the topics' partitions with the other members of that group, and commits how far
-        it has come. A topic that does not exist is waited for. Raises InvalidConfigError, InvalidTopicError,
-        InvalidGroupError, and ReadOnlyLogError for a group in a log that may only be read.
-        """
-        self._check_open()
-        check_names(topics)
-        consumer = self._made_consumer(settings)
-        if consumer.config.group is not None:
-            self._groups.expire()
-        if topics:
-            consumer.subscribe(list(topics))
-        self._clients.add(consumer)
-        return consumer
-
-    def _made_consumer(self, settings: ConsumerSettings) -> Consumer:
-        """Make one without a look at any file."""
-        config = configure(ConsumerConfig, settings)
-        directory = None if config.group is None else self._group_directory(config.group)
-        return Consumer(self._registry, self._session, config, self._context.clock, self._offsets, directory)
-
-    def async_producer(self, **settings: Unpack[ProducerSettings]) -> AsyncProducer:
-        """Return a producer for asyncio; ``settings`` and errors are those of `producer`."""
-        config = configure(ProducerConfig, settings)
-        producer = self._made_producer(attrs.evolve(config, key_serializer=None, value_serializer=None))
-        made = AsyncProducer(producer, config)
-        self._clients.add(made.thread)
-        return made
-
-    def async_consumer(self, *topics: str, **settings: Unpack[ConsumerSettings]) -> AsyncConsumer:
-        """Return a consumer for asyncio; ``settings`` and errors are those of `consumer`.
-
-        Except that nothing is read yet: ``async with``, or else the first call, subscribes to ``topics``.
-        """
-        self._refuse_closed()
-        check_names(topics)
-        consumer = self._made_consumer(settings)
-        made = AsyncConsumer(consumer, topics, None if consumer.config.group is None else self._groups.expire)
-        self._clients.add(made.thread)
-        return made
-
-    def _group_directory(self, group: str) -> GroupDirectory:
-        self._registry.refuse_readonly()
-        return GroupDirectory(self._context.fs, self._real_path, group, root=self._root)
 
     # --- groups ---
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import datetime
 import enum
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with defaults (PEP 696), which type checkers know without the package
+
+    Key = TypeVar("Key", default=bytes | None)
+    Value = TypeVar("Value", default=bytes | None)
+else:
+    from typing import TypeVar
+
+    Key, Value = TypeVar("Key"), TypeVar("Value")
 
 Headers = tuple[tuple[str, bytes | None], ...]
 Time: TypeAlias = int | datetime.datetime  # milliseconds since the epoch, or a datetime with a time zone
@@ -26,12 +36,13 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-class Record(NamedTuple):
+class Record(NamedTuple, Generic[Key, Value]):
     """One event. A plain tuple underneath: a poll builds hundreds of thousands of these a second.
 
-    ``key`` and ``value`` are bytes, or whatever the consumer's deserializers made of them; a ``value`` of None is
-    a tombstone. ``timestamp_ms`` is in milliseconds since the Unix epoch. ``headers`` are ``(name, bytes)`` pairs
-    in the order in which they were sent.
+    ``key`` and ``value`` are bytes, or whatever the consumer's deserializers made of them; a ``value`` of None is a
+    tombstone. The type of one whose key is a string and whose value an order is ``Record[str, Order]``.
+    ``timestamp_ms`` is in milliseconds since the Unix epoch. ``headers`` are ``(name, bytes)`` pairs in the order in
+    which they were sent.
 
     >>> Record("orders", 0, 7, 1700000000000, TimestampType.CREATE_TIME, b"k", b"v").offset
     7
@@ -42,8 +53,8 @@ class Record(NamedTuple):
     offset: int
     timestamp_ms: int
     timestamp_type: TimestampType
-    key: bytes | None
-    value: bytes | None
+    key: Key
+    value: Value
     headers: Headers = ()
 
     @property

@@ -89,8 +89,8 @@ class ProducerSettings(TypedDict, total=False):
     """What turns a value into bytes: "bytes", "str", "json", or a function. Default None (bytes stay as they are)."""
 
 
-class ConsumerSettings(TypedDict, total=False):
-    """Settings of a consumer. Sizes are in bytes, times in milliseconds."""
+class ReadSettings(TypedDict, total=False):
+    """Settings of a consumer but for its deserializers, which say what its records hold."""
 
     auto_offset_reset: Literal["earliest", "latest", "none"] | datetime.timedelta
     """Where to begin without a position, or when the position is not in the log. A timedelta begins at the records of
@@ -121,6 +121,11 @@ class ConsumerSettings(TypedDict, total=False):
     """`poll` and `close` commit what earlier polls returned. Default True."""
     auto_commit_interval_ms: int
     """How often they commit. Default 5000."""
+
+
+class ConsumerSettings(ReadSettings, total=False):
+    """Settings of a consumer. Sizes are in bytes, times in milliseconds."""
+
     key_deserializer: DeserializerSetting
     """What turns bytes into a key: "bytes", "str", "json", or a function. Default None (bytes stay as they are)."""
     value_deserializer: DeserializerSetting

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import eventlog
 
@@ -18,10 +19,11 @@ def deposit(producer: eventlog.Producer, account: str, amount: int, timestamp_ms
     return producer.send("accounts", event, key=account, timestamp_ms=timestamp_ms).result()
 
 
-def events(log: eventlog.EventLog) -> Iterator[eventlog.Record]:
+def events(log: eventlog.EventLog) -> Iterator[eventlog.Record[str, dict[str, Any]]]:
     """Yield all events that are there now, each account's in order."""
-    settings = {"auto_offset_reset": "earliest", "key_deserializer": "str", "value_deserializer": "json"}
-    with log.consumer("accounts", **settings) as consumer:
+    with log.consumer(
+        "accounts", auto_offset_reset="earliest", key_deserializer="str", value_deserializer="json"
+    ) as consumer:
         while records := consumer.poll():
             yield from records
 
@@ -31,7 +33,7 @@ def balances(log: eventlog.EventLog, before_ms: int | None = None) -> dict[str, 
     totals: Counter[str] = Counter()
     for record in events(log):
         if before_ms is None or record.timestamp_ms < before_ms:
-            totals[str(record.key)] += record.value["amount"]
+            totals[record.key] += record.value["amount"]
     return dict(sorted(totals.items()))
 
 

@@ -16,7 +16,7 @@ import eventlog
 def forward_errors(consumer: eventlog.Consumer, producer: eventlog.Producer) -> None:
     """The program under test: copy what is an error to a topic of its own."""
     for record in consumer.poll():
-        if b"[error]" in record.value:
+        if record.value is not None and b"[error]" in record.value:
             producer.send("errors", record.value, key=record.key)
     producer.flush()
 

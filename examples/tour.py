@@ -26,7 +26,7 @@ def run(*arguments: str) -> bytes:
 
 def every_line_is_there(log: eventlog.EventLog) -> bool:
     """Compare the log with the file: byte for byte, and in the file's order for each key."""
-    by_key: dict[bytes | None, list[bytes]] = {}
+    by_key: dict[bytes | None, list[bytes | None]] = {}
     with log.consumer("apache", auto_offset_reset="earliest") as consumer:
         while records := consumer.poll():
             for record in records:

@@ -34,7 +34,7 @@ FLOORS: list[set[str]] = [
     {"topics"},
     {"coordination"},
     {"producer", "consumer"},
-    {"aio", "monitoring", "admin", "settings", "event_log", "opening"},
+    {"aio", "monitoring", "admin", "settings", "clients", "event_log", "opening"},
     {"cli", "__main__", "testing", "kafka"},
 ]
 ROOF = len(FLOORS) - 1  # the command line and the test fixtures stand on the public names

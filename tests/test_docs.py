@@ -94,6 +94,25 @@ def test_the_settings_page_has_every_setting_with_its_default() -> None:
     assert documented == fields
 
 
+def test_the_reference_shows_every_call() -> None:
+    """What a public class inherits from one that is not public is named on its page, or else it would not be shown."""
+    internal = {"Producer.place", "Producer.fail_transaction"}  # for the asynchronous producer
+    text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = re.findall(
+        r"^::: eventlog\.(\w+)\n(?:    options:\n      inherited_members: \[(.*?)\]\n)?", text, re.MULTILINE
+    )
+    missing = []
+    for name, inherited in shown:
+        value = getattr(eventlog, name)
+        bases = value.__mro__[1:] if isinstance(value, type) and not issubclass(value, BaseException) else ()
+        calls = {
+            call for base in bases if base.__module__.startswith("eventlog") and base.__name__ not in eventlog.__all__
+            for call, function in vars(base).items() if not call.startswith("_") and callable(function)
+        }  # fmt: skip
+        missing += [f"{name}.{call}" for call in sorted(calls - set(inherited.split(", ")))]
+    assert shown and set(missing) <= internal
+
+
 def test_every_test_that_the_docs_name_exists() -> None:
     """A promise that is "proven by" a test names one that is there."""
     named = {name for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text(encoding="utf-8"))}

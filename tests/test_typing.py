@@ -82,6 +82,18 @@ def test_wrong_uses_are_refused(found: Found) -> None:
     assert {line for name, line in found if name == "wrong.py"} == wrong
 
 
+def test_the_code_that_users_copy(tmp_path: Path) -> None:
+    """README's code and the examples pass a type checker that knows nothing of `Any`."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert blocks
+    paths = [tmp_path / f"readme_{number}.py" for number in range(len(blocks))]
+    for path, block in zip(paths, blocks, strict=True):
+        path.write_text(block, encoding="utf-8")
+    assert mypy(*paths, *sorted((ROOT / "examples").glob("*.py"))) == {}
+
+
 KINDS: list[tuple[Any, Any]] = [
     (eventlog.TopicSettings, eventlog.TopicConfig),
     (eventlog.ProducerSettings, eventlog.ProducerConfig),
@@ -115,7 +127,8 @@ def words(hint: Any) -> list[Any]:
 def test_each_typed_setting_tells_its_default(typed: Any, config: Any) -> None:
     """The text behind each typed setting, which editors show, ends with the default that it has."""
     source = (ROOT / "eventlog" / "settings.py").read_text(encoding="utf-8")
-    body = source.split(f"class {typed.__name__}(")[1].split("\nclass ")[0]
+    name = "ReadSettings" if typed is eventlog.ConsumerSettings else typed.__name__
+    body = source.split(f"class {name}(")[1]
     for field in attrs.fields(config):
         text = body.split(f"    {field.name}: ")[1].split('"""')[1:]
         told = re.search(r"Default (\"[^\"]*\"|[\w.-]+)", " ".join(text))

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Never
+from typing import Any, Generic, Never, Self
 
 from eventlog.aio.consumer_thread import ConsumerThread, Kind
 from eventlog.aio.read_ahead import Pace
@@ -16,11 +16,20 @@ from eventlog.config import ConsumerConfig
 from eventlog.consumer.consumer import Consumer
 from eventlog.consumer.rebalance_listener import RebalanceListener
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import GroupMetadata, OffsetAndMetadata, OffsetAndTimestamp, Record, Time, TopicPartition
+from eventlog.model import (
+    GroupMetadata,
+    Key,
+    OffsetAndMetadata,
+    OffsetAndTimestamp,
+    Record,
+    Time,
+    TopicPartition,
+    Value,
+)
 from eventlog.quantities import checked_count, poll_timeout
 
 
-class AsyncConsumer:
+class AsyncConsumer(Generic[Key, Value]):
     """`Consumer` for asyncio: what it does, it does in a thread of its own, and the event loop goes on.
 
     Made by `EventLog.async_consumer`, for the tasks of one event loop. An asynchronous context manager, and an
@@ -103,7 +112,9 @@ class AsyncConsumer:
 
     # --- reading ---
 
-    async def poll(self, timeout: float | None = 0.0, max_records: int | None = None, **unknown: Never) -> list[Record]:
+    async def poll(
+        self, timeout: float | None = 0.0, max_records: int | None = None, **unknown: Never
+    ) -> list[Record[Key, Value]]:
         """As `Consumer.poll`; a ``timeout`` of None waits until the task is cancelled.
 
         Raises ConcurrentAccessError while another task polls or iterates, and ClosedError when the consumer is closed
@@ -119,10 +130,10 @@ class AsyncConsumer:
         await self._thread.poll(self._consumer.poll_batches, poll_timeout(timeout, unknown))
         return self._read_ahead.take_all()
 
-    def __aiter__(self) -> AsyncConsumer:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Record:
+    async def __anext__(self) -> Record[Key, Value]:
         thread, ahead, pace = self._thread, self._read_ahead, self._pace
         thread.refuse_second_poll()
         thread.raise_if_woken()
@@ -134,7 +145,7 @@ class AsyncConsumer:
             await thread.poll(lambda seconds: consumer.poll(seconds, count), None)  # noqa: B023  # awaited right here
             ahead.begin()
             pace.filled(time.monotonic())
-        record: Record = ahead.take()
+        record: Record[Key, Value] = ahead.take()
         return record
 
     def wakeup(self) -> None:
@@ -231,7 +242,7 @@ class AsyncConsumer:
         self._thread.autocommit &= autocommit
         await self._thread.aclose()
 
-    async def __aenter__(self) -> AsyncConsumer:
+    async def __aenter__(self) -> Self:
         """Subscribe, if topics were given."""
         try:
             await self._call(lambda: None)

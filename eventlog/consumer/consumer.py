@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Never
+from typing import Generic, Never, Self
 
 from eventlog.clock import Clock
 from eventlog.config import ConsumerConfig
@@ -30,7 +30,7 @@ from eventlog.errors import (
     WakeupError,
 )
 from eventlog.format.record_batch import RecordBatch
-from eventlog.model import GroupMetadata, OffsetAndMetadata, Record, TopicPartition
+from eventlog.model import GroupMetadata, Key, OffsetAndMetadata, Record, TopicPartition, Value
 from eventlog.quantities import checked_count, deadline_of, poll_timeout
 from eventlog.storage.session import Session
 from eventlog.topics.checked_partitions import checked_partition, checked_partitions
@@ -40,7 +40,7 @@ from eventlog.topics.registry import TopicRegistry
 _CLOSED, _CLOSED_HINT = "the consumer is closed", "make a new one with log.consumer()"
 
 
-class Consumer(Positions):
+class Consumer(Positions, Generic[Key, Value]):
     """Reads records. For one thread at a time: only `wakeup` may be called from another one.
 
     Made by `EventLog.consumer`. A context manager, and an iterator that waits for records for ever.
@@ -176,7 +176,9 @@ class Consumer(Positions):
 
     # --- reading ---
 
-    def poll(self, timeout: float | None = 0.0, max_records: int | None = None, **unknown: Never) -> list[Record]:
+    def poll(
+        self, timeout: float | None = 0.0, max_records: int | None = None, **unknown: Never
+    ) -> list[Record[Key, Value]]:
         """Return up to ``max_records`` records (by default ``max_poll_records``) as soon as there are any.
 
         ``timeout`` is in seconds: 0 does not wait, None waits for ever; when it is over, the list is empty.
@@ -210,7 +212,7 @@ class Consumer(Positions):
             read = partial(self._fetcher.batches, self.config.fetch_max_bytes)
             return until_found(read, partial(self._wait, deadline_of(seconds)))
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Record[Key, Value]]:
         while not self._closed:  # one by one: who leaves the loop has seen every record before the position
             yield from self.poll(timeout=None, max_records=1)
 
@@ -314,7 +316,7 @@ class Consumer(Positions):
         if self._group is not None:
             self._group.close(autocommit=autocommit)
 
-    def __enter__(self) -> Consumer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,9 +55,9 @@ class Fetcher:
         self.readers = {tp: reader for tp, reader in self.readers.items() if tp not in dropped}
         self._turns = deque(self.readers.values())
 
-    def records(self, count: int) -> list[Record]:
+    def records(self, count: int) -> list[Record[Any, Any]]:
         """Return up to ``count`` records, a batch's worth from each partition in turn."""
-        found: list[Record] = []
+        found: list[Record[Any, Any]] = []
         try:
             try:
                 self._take_records(count, found)
@@ -71,7 +72,7 @@ class Fetcher:
             raise
         return found
 
-    def _take_records(self, count: int, found: list[Record]) -> None:
+    def _take_records(self, count: int, found: list[Record[Any, Any]]) -> None:
         # Not within the try above: from Python 3.12 on, an interrupt in a loop's jump back passes by the handlers that
         # stand around it (CPython issue 130279).
         turns, idle, before, served = self._turns, 0, 0, []

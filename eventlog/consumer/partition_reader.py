@@ -26,7 +26,7 @@ from eventlog.storage.log_cursor import LogCursor
 from eventlog.texts import shown
 from eventlog.topics.partition import Partition
 
-Found = TypeVar("Found", Record, RecordBatch)
+Found = TypeVar("Found")  # a record, or a batch
 Deserializer = Callable[[bytes | None], Any]
 
 
@@ -135,7 +135,7 @@ class PartitionReader:
             cursor.seek(self._reset.again(self.partition, cursor.next_offset))
             return self.next_batch()
 
-    def take(self, count: int, found: list[Record]) -> None:
+    def take(self, count: int, found: list[Record[Any, Any]]) -> None:
         """Add up to ``count`` records, all from one batch; none at the end. Interrupted, it has added none."""
         self._take(found, partial(self._next_records, count))
 
@@ -152,7 +152,7 @@ class PartitionReader:
             self.seek(start)  # nobody has seen these records
             raise
 
-    def _next_records(self, count: int) -> list[Record]:
+    def _next_records(self, count: int) -> list[Record[Any, Any]]:
         batch = self.next_batch()
         if batch is None:
             return []
@@ -165,7 +165,7 @@ class PartitionReader:
         batch = self.next_batch()
         return () if batch is None else (batch,)
 
-    def _records(self, batch: RecordBatch) -> list[Record]:
+    def _records(self, batch: RecordBatch) -> list[Record[Any, Any]]:
         if self._deserialize_key is None and self._deserialize_value is None:
             return batch.records()
         keys, values = batch.keys(), batch.values()
@@ -186,7 +186,7 @@ class PartitionReader:
 
     def _records_before(
         self, batch: RecordBatch, good: int, keys: list[Any], values: list[Any], error: Exception
-    ) -> list[Record]:
+    ) -> list[Record[Any, Any]]:
         """Return the records before the one that cannot be deserialized; raise when it is the first."""
         offset = int(batch.offsets[good])
         self.seek(offset)

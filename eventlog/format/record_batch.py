@@ -229,7 +229,7 @@ class RecordBatch:
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records())
 
-    def iter_records(self, keys: list[Any] | None, values: list[Any]) -> map[Record]:
+    def iter_records(self, keys: list[Any] | None, values: list[Any]) -> map[Record[Any, Any]]:
         """Return the records, with keys and values that were already turned into something else."""
         # One pass in C: what is the same for all records is repeated, and not built as a list first.
         columns = self._found()

@@ -47,3 +47,36 @@ async def asynchronous(log: eventlog.EventLog) -> None:
 def opened() -> None:
     eventlog.open("log", readonly=True, max_open_partitions=16, lock_timeout_ms=1000)
     eventlog.open("log", clock=eventlog.ManualClock(0.0), offsets_retention_minutes=60)
+
+
+class Order:
+    """What a deserializer of one's own makes of bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.total = len(data)
+
+
+def records(log: eventlog.EventLog) -> None:
+    plain: eventlog.Consumer[bytes | None, bytes | None] = log.consumer("orders")
+    for record in plain.poll():
+        data: bytes | None = record.value
+        print(data)
+    typed = log.consumer("orders", key_deserializer="str", value_deserializer=Order, group="billing")
+    for order in typed:
+        key: str | None = order.key
+        total: int = order.value.total if order.value is not None else 0
+        print(key, total, order.timestamp.year)
+    for anything in log.consumer("orders", value_deserializer="json").poll(timeout=1.0):
+        print(anything.value["total"])
+
+
+def handle(record: eventlog.Record) -> bytes | None:
+    """Without types of its own, a record's key and value are bytes."""
+    return record.value
+
+
+async def asynchronous_records(log: eventlog.EventLog) -> None:
+    async with log.async_consumer("orders", value_deserializer=Order) as consumer:
+        async for order in consumer:
+            total: int = 0 if order.value is None else order.value.total
+            print(total)

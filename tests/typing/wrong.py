@@ -36,3 +36,14 @@ async def asynchronous(log: eventlog.EventLog) -> None:
 def opened() -> None:
     eventlog.open("log", read_only=True)  # wrong
     eventlog.open("log", max_open_partitions="16")  # wrong
+
+
+def records(log: eventlog.EventLog) -> None:
+    for record in log.consumer("orders", value_deserializer="str").poll():
+        print(record.value.upper())  # wrong
+        print(record.key["id"])  # wrong
+    for number in log.consumer("orders", value_deserializer=int).poll():
+        text: str = number.value  # wrong
+        print(text)
+    for plain in log.consumer("orders"):
+        print(plain.value.total)  # wrong
