@@ -77,7 +77,7 @@ class Ledger:
         self.aborted: list[int] = []
         self.flushed: dict[tuple[str, int], int] = {}  # how many of the committed ones a partition was flushed with
         self.disks = 0
-        self.log = eventlog.open(base / "log", filesystem=self.fs)
+        self.log = eventlog.open(base / "log", filesystem=self.fs, parents=True)
         self.log.create_topic("credits")
         self.log.create_topic("debits", partitions=2)
         self.log.create_topic("inputs").partitions[0].append([b"input"] * 20)
