@@ -2,7 +2,7 @@
 
 The floors, lowest first; a file imports only from floors below its own, or from earlier files of the same floor:
 
-0. ``texts  errors  model  clock  config  quantities  read_limits  partitioners``: values and rules, no files
+0. ``texts  errors  model  clock  config  quantities  read_limits  partitioners  notebooks  pickling``: values, no files
 1. ``files``: the only code that touches the operating system
 2. ``format  serializers``: the only code that knows bytes
 3. ``storage``: one partition's files, crash by crash

@@ -40,6 +40,9 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)  # last: the name hides the module from here on
 
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
 
 class ManualClock:
     """A clock that moves only when told to.
@@ -66,3 +69,6 @@ class ManualClock:
         """Move both clocks forward by ``seconds``."""
         self._wall += seconds
         self._elapsed += seconds
+
+    def __repr__(self) -> str:
+        return f"<ManualClock at {self._wall}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from typing import Unpack
+from typing import Any, Unpack
 
 from eventlog.aio.consumer_thread import ConsumerThread
 from eventlog.clients import Clients
@@ -31,6 +31,7 @@ from eventlog.monitoring.group_monitor import GroupMonitor
 from eventlog.monitoring.transaction_description import TransactionDescription
 from eventlog.monitoring.transaction_monitor import TransactionMonitor
 from eventlog.monitoring.transaction_verification import TransactionsReport, verify_transactions
+from eventlog.notebooks import table
 from eventlog.producer.linger_thread import join_finishing
 from eventlog.quantities import LONGEST
 from eventlog.settings import TopicSettings
@@ -40,8 +41,9 @@ from eventlog.storage.log_root import LogRoot
 from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
 from eventlog.storage.sync_slots import SyncSlots
-from eventlog.texts import shown
+from eventlog.texts import shown, shown_whole
 from eventlog.topics.internal import is_internal, refuse_reserved
+from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry, check_topic_name
 from eventlog.topics.topic import Topic
 
@@ -77,6 +79,10 @@ class EventLog(Clients):
         _check_count("lock_timeout_ms", lock_timeout_ms)
         lock_timeout = min(lock_timeout_ms / 1000, LONGEST)
         self.path = os.path.abspath(os.fsdecode(path))
+        self._options: dict[str, Any] = {
+            "readonly": readonly, "max_open_partitions": max_open_partitions, "clock": clock, "filesystem": filesystem,
+            "offsets_retention_minutes": offsets_retention_minutes, "lock_timeout_ms": lock_timeout_ms,
+        }  # fmt: skip
         self._real_path = real = real_path(self.path)  # from here on, no link is followed
         fs = filesystem or FileSystem()
         self.readonly = prepare(fs, real, readonly=readonly, lock_timeout=lock_timeout, create=create, parents=parents)
@@ -286,8 +292,26 @@ class EventLog(Clients):
         if self._closed:
             raise ClosedError("the log is closed", path=self.path, hint="open it again")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path and the options: the log is opened again where it is unpickled, as in a spawned process."""
+        return _opened_again, (type(self), self.path, self._options)
+
     def __repr__(self) -> str:
-        return f"<EventLog {self.path}{' (closed)' if self._closed else ''}>"
+        return f"<EventLog {shown_whole(self.path)}{' (closed)' if self._closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        topics = () if self._closed else map(self.topic, self.topics())
+        rows = ([one.name, len(one.partitions), sum(map(_records, one.partitions))] for one in topics)
+        return table(repr(self), ["topic", "partitions", "records"], rows)
+
+
+def _opened_again(cls: type[EventLog], path: str, options: dict[str, Any]) -> EventLog:
+    return cls(path, create=False, **options)
+
+
+def _records(partition: Partition) -> int:
+    start, end, _ = partition.extent() or (0, 0, 0)
+    return end - start
 
 
 def _check_count(name: str, count: object) -> None:

@@ -26,10 +26,11 @@ from eventlog.model import (
     TopicPartition,
     Value,
 )
+from eventlog.pickling import OfOneProcess
 from eventlog.quantities import checked_count, poll_timeout
 
 
-class AsyncConsumer(Generic[Key, Value]):
+class AsyncConsumer(OfOneProcess, Generic[Key, Value]):
     """`Consumer` for asyncio: what it does, it does in a thread of its own, and the event loop goes on.
 
     Made by `EventLog.async_consumer`, for the tasks of one event loop. An asynchronous context manager, and an

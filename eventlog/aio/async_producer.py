@@ -22,6 +22,7 @@ from eventlog.format.record_input import (
     checked_times,
 )
 from eventlog.model import RecordMetadata, Time, TopicPartition
+from eventlog.pickling import OfOneProcess
 from eventlog.producer.arguments import header_bytes, serialized
 from eventlog.producer.delivery import ManyDelivery
 from eventlog.producer.producer import Producer
@@ -31,7 +32,7 @@ from eventlog.serializers import as_bytes, serializer
 _OVERHEAD = 512  # bytes: what a future, a delivery and their callback take for a record that waits
 
 
-class AsyncProducer(AsyncTransactional):
+class AsyncProducer(AsyncTransactional, OfOneProcess):
     """`Producer` for asyncio: whatever touches files or waits is done in a thread of its own.
 
     Made by `EventLog.async_producer`, for the tasks of one event loop. An asynchronous context manager; closing it

@@ -31,6 +31,7 @@ from eventlog.errors import (
 )
 from eventlog.format.record_batch import RecordBatch
 from eventlog.model import GroupMetadata, Key, OffsetAndMetadata, Record, TopicPartition, Value
+from eventlog.pickling import OfOneProcess
 from eventlog.quantities import checked_count, deadline_of, poll_timeout
 from eventlog.storage.session import Session
 from eventlog.topics.checked_partitions import checked_partition, checked_partitions
@@ -40,7 +41,7 @@ from eventlog.topics.registry import TopicRegistry
 _CLOSED, _CLOSED_HINT = "the consumer is closed", "make a new one with log.consumer()"
 
 
-class Consumer(Positions, Generic[Key, Value]):
+class Consumer(Positions, OfOneProcess, Generic[Key, Value]):
     """Reads records. For one thread at a time: only `wakeup` may be called from another one.
 
     Made by `EventLog.consumer`. A context manager, and an iterator that waits for records for ever.

@@ -33,6 +33,7 @@ from eventlog.format.columns import BatchDamage, BytesColumn, Columns, find_colu
 from eventlog.format.compression import decompress
 from eventlog.format.producer_stamp import sequence_after
 from eventlog.model import Headers, Record, TimestampType
+from eventlog.notebooks import MOST_ROWS, table
 from eventlog.read_limits import limits
 
 if TYPE_CHECKING:
@@ -316,6 +317,11 @@ class RecordBatch:
 
     def __repr__(self) -> str:
         return f"<RecordBatch {self.topic}-{self.partition} offsets {self.base_offset} to {self.last_offset}>"
+
+    def _repr_html_(self) -> str:
+        few = self.part(0, min(len(self), MOST_ROWS + 1))
+        rows = ([one.offset, one.timestamp_ms, one.key, one.value, one.headers or None] for one in few.records())
+        return table(repr(self), ["offset", "timestamp (ms)", "key", "value", "headers"], rows)
 
 
 def _decompressed(codec: int, body: memoryview) -> memoryview:

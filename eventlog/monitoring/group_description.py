@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from eventlog.model import TopicPartition
+from eventlog.notebooks import table
 
 
 @attrs.frozen
@@ -52,6 +53,9 @@ class PartitionLag:
             return None
         return self.log_end_offset - self.current_offset
 
+    def _repr_html_(self) -> str:
+        return table(f"Lag of {self.topic}-{self.partition}", _COLUMNS, [_row(self)])
+
 
 @attrs.frozen
 class GroupDescription:
@@ -83,3 +87,14 @@ class GroupDescription:
     def records_lag_max(self) -> int:
         """The largest lag of a partition, as far as it is known; 0 without any."""
         return max((found.lag or 0 for found in self.partitions), default=0)
+
+    def _repr_html_(self) -> str:
+        caption = f"Group {self.group}: {self.state}, {len(self.members)} members, total lag {self.total_lag}"
+        return table(caption, _COLUMNS, map(_row, self.partitions))
+
+
+_COLUMNS = ["topic", "partition", "current offset", "log end offset", "lag", "member"]
+
+
+def _row(lag: PartitionLag) -> list[object]:
+    return [lag.topic, lag.partition, lag.current_offset, lag.log_end_offset, lag.lag, lag.member_id]

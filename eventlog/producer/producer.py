@@ -34,6 +34,7 @@ from eventlog.format.record_input import (
     clock_ms,
 )
 from eventlog.model import Time, TopicPartition
+from eventlog.pickling import OfOneProcess
 from eventlog.producer.arguments import check_size, header_bytes, serialized
 from eventlog.producer.buffer_pool import BufferPool, may_wait_uncounted
 from eventlog.producer.collected_records import CollectedRecords
@@ -58,7 +59,7 @@ from eventlog.topics.topic import Topic
 _every_producer: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
-class Producer(TransactionSends, Transactional):
+class Producer(TransactionSends, Transactional, OfOneProcess):
     """Sends records to topics. Thread-safe; order is kept within a partition.
 
     Made by `EventLog.producer`. A context manager; closing it writes everything that waits, and so does the end of

@@ -25,6 +25,7 @@ from eventlog.format.producer_stamp import NO_STAMP, ProducerStamp
 from eventlog.format.record_batch import RecordBatch
 from eventlog.format.record_input import checked_columns, checked_times, clock_ms
 from eventlog.model import AppendResult, OffsetAndTimestamp, Time
+from eventlog.pickling import OfOneProcess
 from eventlog.quantities import checked_count, whole, whole_ms
 from eventlog.storage.log_cursor import LogCursor
 from eventlog.storage.partition_log import PartitionLog
@@ -38,7 +39,7 @@ from eventlog.topics.topic_files import TopicFiles
 _SINGLE_OVERHEAD = 128  # bytes that a batch of one record needs beside its value, rounded up
 
 
-class Partition:
+class Partition(OfOneProcess):
     """One ordered, append-only sequence of records. Safe for any number of threads and processes.
 
     Opened lazily: a partition that nobody uses holds no file and no mapping.
@@ -85,6 +86,10 @@ class Partition:
         """Tell whether the partition has files yet, which appear when it is first used; makes none."""
         context = self._files.context
         return self._opened is not None or context.fs.exists(os.path.join(self._files.directory, str(self.number)))
+
+    def extent(self) -> tuple[int, int, int] | None:
+        """Return log start offset, log end offset and bytes; None when it was never used, which makes no files."""
+        return (self.log_start_offset, self.log_end_offset, self.size_bytes) if self.was_used else None
 
     # --- writing ---
 

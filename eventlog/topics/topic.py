@@ -9,6 +9,8 @@ from typing import Protocol, overload
 from eventlog.config import TopicConfig
 from eventlog.errors import UnknownPartitionError
 from eventlog.files.mutex import Mutex
+from eventlog.notebooks import table
+from eventlog.pickling import OfOneProcess
 from eventlog.quantities import whole
 from eventlog.texts import shown
 from eventlog.topics.partition import Partition
@@ -69,6 +71,9 @@ class Partitions(Sequence[Partition]):
         for partition in self.made():
             partition.after_fork()
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} partitions of {self._files.name}>"
+
     def made(self) -> list[Partition]:
         """Return the partitions that were used so far."""
         return list(self._made.values())
@@ -81,7 +86,7 @@ class TopicUser(Protocol):
         """Note that the topic was deleted: what has its name from here on is another one."""
 
 
-class Topic:
+class Topic(OfOneProcess):
     """A named set of partitions with one configuration.
 
     >>> import eventlog, tempfile
@@ -136,3 +141,7 @@ class Topic:
 
     def __repr__(self) -> str:
         return f"<Topic {self.name} with {len(self.partitions)} partitions>"
+
+    def _repr_html_(self) -> str:
+        rows = ([one.number, *(one.extent() or (0, 0, 0))] for one in self.partitions)
+        return table(repr(self), ["partition", "log start offset", "log end offset", "bytes"], rows)
