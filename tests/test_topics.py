@@ -278,6 +278,7 @@ def test_threads_create_one_topic(log: eventlog.EventLog) -> None:
     assert len(refused) == 7
 
 
+@pytest.mark.timeout(1000)  # a minute on a quiet machine
 def test_ten_thousand_partitions(run_python: RunPython, log_path: Path) -> None:
     """10,000 partitions in one log, in a process that may open 256 files: all are written and read, few held open."""
     script = """
