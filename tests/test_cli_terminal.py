@@ -126,7 +126,7 @@ def test_json_on_a_terminal_says_the_same(nasty_log: Path) -> None:
 def test_warnings_of_the_library_are_made_visible(log_path: Path) -> None:
     """What the library logs reaches standard error in the same form: a path may hold anything."""
     nasty = log_path / "a\x1b[2J\nb"
-    with eventlog.open(nasty) as log:
+    with eventlog.open(nasty, parents=True) as log:
         log.create_topic("t").partitions[0].append([b"x"])
     segment = nasty / "topics" / "t" / "0" / f"{0:020d}.log"
     (nasty / "topics" / "t" / "0" / "head").unlink()

@@ -442,7 +442,7 @@ def test_eight_processes_open_a_new_log_at_once(tmp_path: Path, child: Callable[
 log.close()
 ready()
 for n in range(5):
-    with eventlog.open(f"{ARGS[1]}/{n}") as log:
+    with eventlog.open(f"{ARGS[1]}/{n}", parents=True) as log:
         topic = log.create_topic("t", partitions=2, exist_ok=True)
         topic.partitions[0].append([b"%d:0:" % int(ARGS[2])])
 answer("done")

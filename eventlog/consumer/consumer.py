@@ -147,7 +147,8 @@ class Consumer(Positions, OfOneProcess, Generic[Key, Value]):
     def topics(self) -> list[str]:
         """Return the names of all topics that there are, sorted, whether they are read or not; no internal ones."""
         with self._single_thread():
-            return [name for name in self._registry.names() if not is_internal(name)]
+            names = self._registry.names()
+        return [name for name in names if not is_internal(name)]
 
     def partitions_for_topic(self, topic: str) -> list[TopicPartition]:
         """Return the partitions of a topic. Raises UnknownTopicError and InvalidTopicError."""
