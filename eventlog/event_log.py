@@ -42,7 +42,7 @@ from eventlog.storage.open_files import OpenFiles
 from eventlog.storage.session import Session
 from eventlog.storage.sync_slots import SyncSlots
 from eventlog.texts import shown, shown_whole
-from eventlog.topics.internal import is_internal, refuse_reserved
+from eventlog.topics.internal import refuse_reserved
 from eventlog.topics.partition import Partition
 from eventlog.topics.registry import TopicRegistry, check_topic_name
 from eventlog.topics.topic import Topic
@@ -147,7 +147,7 @@ class EventLog(Clients):
     def topics(self, include_internal: bool = False) -> list[str]:
         """Return the names of all topics, sorted; internal ones, which begin with ``__``, only if asked for."""
         self._check_open()
-        return [name for name in self._registry.names() if include_internal or not is_internal(name)]
+        return self._registry.names() if include_internal else self._registry.visible_names()
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a topic of this name; internal ones count."""

@@ -22,6 +22,10 @@ Time: TypeAlias = int | datetime.datetime  # milliseconds since the epoch, or a 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
+def _moment(timestamp_ms: int) -> datetime.datetime:
+    return EPOCH + datetime.timedelta(milliseconds=timestamp_ms)
+
+
 class TimestampType(enum.IntEnum):
     """Who stamped a record: its producer (CreateTime) or the log (LogAppendTime). KIP-32."""
 
@@ -64,7 +68,7 @@ class Record(NamedTuple, Generic[Key, Value]):
         >>> Record("orders", 0, 7, 1700000000000, TimestampType.CREATE_TIME, b"k", b"v").timestamp.isoformat()
         '2023-11-14T22:13:20+00:00'
         """
-        return EPOCH + datetime.timedelta(milliseconds=self.timestamp_ms)
+        return _moment(self.timestamp_ms)
 
 
 class RecordMetadata(NamedTuple):
@@ -125,4 +129,4 @@ class OffsetAndTimestamp(NamedTuple):
     @property
     def timestamp(self) -> datetime.datetime:
         """The timestamp as a datetime in UTC. Raises OverflowError after the year 9999."""
-        return EPOCH + datetime.timedelta(milliseconds=self.timestamp_ms)
+        return _moment(self.timestamp_ms)

@@ -16,7 +16,7 @@ from eventlog.aio.rebalance_listener import LoopCallback
 from eventlog.aio.worker import Worker
 from eventlog.consumer.consumer import Consumer
 from eventlog.errors import ClosedError, ConcurrentAccessError, IllegalStateError, WakeupError
-from eventlog.quantities import checked_timeout, deadline_of
+from eventlog.quantities import deadline_of
 
 logger = logging.getLogger("eventlog")
 
@@ -186,7 +186,7 @@ class ConsumerThread:
 
     async def poll(self, read: Callable[[float | None], Sequence[Any]], timeout: float | None) -> None:
         """Have ``read(seconds)`` fill `read_ahead`; it stays empty when the time is over."""
-        deadline = deadline_of(checked_timeout(timeout))
+        deadline = deadline_of(timeout)
         self.refuse_second_poll()
         self._is_polling = True
         try:

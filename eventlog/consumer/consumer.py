@@ -35,7 +35,6 @@ from eventlog.pickling import OfOneProcess
 from eventlog.quantities import checked_count, deadline_of, poll_timeout
 from eventlog.storage.session import Session
 from eventlog.topics.checked_partitions import checked_partition, checked_partitions
-from eventlog.topics.internal import is_internal
 from eventlog.topics.registry import TopicRegistry
 
 _CLOSED, _CLOSED_HINT = "the consumer is closed", "make a new one with log.consumer()"
@@ -147,13 +146,12 @@ class Consumer(Positions, OfOneProcess, Generic[Key, Value]):
     def topics(self) -> list[str]:
         """Return the names of all topics that there are, sorted, whether they are read or not; no internal ones."""
         with self._single_thread():
-            names = self._registry.names()
-        return [name for name in names if not is_internal(name)]
+            return self._registry.visible_names()
 
     def partitions_for_topic(self, topic: str) -> list[TopicPartition]:
         """Return the partitions of a topic. Raises UnknownTopicError and InvalidTopicError."""
         with self._single_thread():
-            return [TopicPartition(topic, number) for number in range(len(self._registry.get(topic).partitions))]
+            return self._registry.partitions_of(topic)
 
     def assignment(self) -> list[TopicPartition]:
         """Return the partitions that are read now."""

@@ -114,7 +114,7 @@ class Producer(TransactionSends, Transactional, OfOneProcess):
     def partitions_for(self, topic: str) -> list[TopicPartition]:
         """Return the partitions of a topic. Raises UnknownTopicError and InvalidTopicError."""
         self._check_open()
-        return [TopicPartition(topic, number) for number in range(len(self._registry.get(topic).partitions))]
+        return self._registry.partitions_of(topic)
 
     # --- sending ---
 

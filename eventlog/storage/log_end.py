@@ -46,8 +46,7 @@ class LogEnd(WriterFiles):
     # fmt: off
     __slots__ = (  # a dictionary this large would slow the hot path
         "_flusher", "_flushes", "_home", "_index_interval", "_last_slot", "_life", "_page", "_pwrite", "_pwritev",
-        "_segment_bytes", "_segment_ms", "_sequences", "_stamps_appends", "_tail", "has_written",
-        "lives",
+        "_segment_bytes", "_segment_ms", "_sequences", "_stamps_appends", "_tail", "has_written", "lives",
     )
     # fmt: on
 

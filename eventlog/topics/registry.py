@@ -43,12 +43,13 @@ from eventlog.files.notify import wake
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 from eventlog.format import layouts as L
 from eventlog.format.filenames import DELETED, HEAD, LOCK, ROOT_LOCK, STAGED, TOPICS
+from eventlog.model import TopicPartition
 from eventlog.quantities import is_legal_name
 from eventlog.storage.context import LogContext
 from eventlog.storage.head import Head
 from eventlog.storage.session import Session
 from eventlog.texts import plain, shown
-from eventlog.topics.internal import refuse_reserved
+from eventlog.topics.internal import is_internal, refuse_reserved
 from eventlog.topics.topic import Topic
 from eventlog.topics.topic_files import MAX_PARTITIONS, TopicFiles
 
@@ -121,6 +122,14 @@ class TopicRegistry:
             pass_on_handlers(error)
             return []
         return sorted(filter(is_legal_name, names))
+
+    def visible_names(self) -> list[str]:
+        """Return the same without internal ones."""
+        return [name for name in self.names() if not is_internal(name)]
+
+    def partitions_of(self, name: str) -> list[TopicPartition]:
+        """Return the partitions of a topic; raises as `get` does."""
+        return [TopicPartition(name, number) for number in range(len(self.get(name).partitions))]
 
     def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
         """Return how many partitions each of these topics has; those that do not exist are left out.
