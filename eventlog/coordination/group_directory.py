@@ -267,23 +267,15 @@ class GroupDirectory:
         return page
 
     def while_locked(self, call: Callable[[GroupState], _Answer], patience: float = PATIENCE) -> _Answer:
-        """Call with the lock, and the state. Raises GroupBusy when it is not free within ``patience`` seconds.
+        """Call with the lock, and the state. Raises GroupBusy when it is not free within ``patience`` seconds."""
 
-        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
-        """
+        def call_in_place() -> _Answer:
+            self.root.check()
+            return call(self.read())
+
         self.prepare()
         with translated(self.path):
-            try:
-                try:
-                    if not self.lock.acquire_within(patience):
-                        raise GroupBusy
-                    self.root.check()
-                    return call(self.read())
-                finally:
-                    self.lock.release()
-            except BaseException:
-                self.lock.release()  # once more: an interrupt may have kept the lock from being freed
-                raise
+            return self.lock.while_held(call_in_place, patience, GroupBusy)
 
     def acquire_to_commit(self, patience: float) -> None:
         """Take the lock, shared with other commits. Raises RetriableCommitFailedError after ``patience`` seconds."""

@@ -133,22 +133,14 @@ class TransactionalId:
         return fields.whole("producer_id", 0, 2**63 - 1), fields.whole("epoch", 0, LAST_EPOCH)
 
     def while_locked(self, call: Callable[[], _Answer], patience: float) -> _Answer:
-        """Call with the lock. Raises LockTimeoutError when it is not free within ``patience`` seconds.
+        """Call with the lock. Raises LockTimeoutError when it is not free within ``patience`` seconds."""
 
-        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
-        """
-        try:
-            try:
-                if not self._lock.acquire_within(patience):
-                    what = f"the lock of transactional_id={self.transactional_id!r}"
-                    raise self._lock.timeout_error(patience, what)
-                self._root.check()
-                return call()
-            finally:
-                self._lock.release()
-        except BaseException:
-            self._lock.release()  # once more: an interrupt may have come before the first
-            raise
+        def call_in_place() -> _Answer:
+            self._root.check()
+            return call()
+
+        what = f"the lock of transactional_id={self.transactional_id!r}"
+        return self._lock.while_held(call_in_place, patience, lambda: self._lock.timeout_error(patience, what))
 
     def fence(self) -> memoryview:
         """Return the words of the producer's page that say who began here last; they count until `close`."""

@@ -17,6 +17,8 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from typing import TypeVar
 
 from eventlog.errors import ForeignFileError, LockTimeoutError
 from eventlog.files.filesystem import FileSystem
@@ -25,6 +27,7 @@ from eventlog.files.mutex import Mutex, holds_any, is_reentered, reentrant_call
 from eventlog.files.open_file import OpenFile
 from eventlog.files.signal_handlers import pass_on_handlers, suppress
 
+_Answer = TypeVar("_Answer")
 _SHARED, _EXCLUSIVE = fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.LOCK_EX | fcntl.LOCK_NB
 _FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3  # seconds: most locks are held for microseconds
 _LEAST_PAUSES = 0.02  # seconds of pauses, in all, before a lock counts as held for long: its holder needs a processor
@@ -130,6 +133,22 @@ class FileLock:
         if file is not None and not file.is_lost():
             self._owner = 0  # between a plain store and the call that follows no handler comes
             fcntl.flock(file.fd, fcntl.LOCK_UN)
+
+    def while_held(self, call: Callable[[], _Answer], seconds: float, too_late: Callable[[], Exception]) -> _Answer:
+        """Call with the lock; raises what ``too_late`` returns when it is not free within ``seconds``.
+
+        No context manager: those that are generators keep what they hold when an interrupt comes on the way in or out.
+        """
+        try:
+            try:
+                if not self.acquire_within(seconds):
+                    raise too_late()
+                return call()
+            finally:
+                self.release()
+        except BaseException:
+            self.release()  # once more: an interrupt may have come before the first
+            raise
 
     def __enter__(self) -> FileLock:
         try:
