@@ -9,6 +9,7 @@ import pytest
 
 import eventlog
 from eventlog import GroupMetadata, OffsetAndMetadata, TopicPartition
+from tests.producer.odd_input import OwnEncode
 
 
 class Wrong(str):
@@ -27,15 +28,6 @@ class Large(str):
 
     def encode(self, *_: object) -> bytes:  # type: ignore[override]
         return bytes(100_000)
-
-
-class Failing(str):
-    """Does not encode itself at all."""
-
-    __slots__ = ()
-
-    def encode(self, *_: object) -> bytes:  # type: ignore[override]
-        raise RuntimeError("not now")
 
 
 class Unequal(str):
@@ -65,7 +57,7 @@ class Elsewhere(str):
         return ""
 
 
-KINDS = (Wrong, Large, Failing, Unequal, Elsewhere)
+KINDS = (Wrong, Large, OwnEncode, Unequal, Elsewhere)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: str(kind.__name__))
