@@ -80,10 +80,12 @@ def poll_timeout(timeout: object, unknown: Mapping[str, object]) -> float | None
     if unknown:
         name = next(iter(unknown))
         raise TypeError(f"poll has no argument {name!r}; the time to wait is in seconds: poll(timeout=0.5)")
+    seconds = checked_timeout(timeout)
     if type(timeout) is int and timeout >= _LIKELY_MS and not _warned:
         _warned.append(True)
-        logger.warning("poll(%d) waits %d seconds: the timeout is in seconds, not in milliseconds", timeout, timeout)
-    return checked_timeout(timeout)
+        given = shown(timeout)  # it may have more digits than Python writes
+        logger.warning("poll(%s) waits %s seconds: the timeout is in seconds, not in milliseconds", given, given)
+    return seconds
 
 
 def whole_ms(time: object) -> int | None:

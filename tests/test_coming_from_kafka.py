@@ -65,6 +65,17 @@ def test_milliseconds_for_seconds(
     assert record.levelno == logging.WARNING and "500 seconds" in record.getMessage()
 
 
+def test_more_seconds_than_can_be_written(
+    log: eventlog.EventLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timeout of more digits than Python writes is warned of as well, and is as long as can be waited for."""
+    monkeypatch.setattr("eventlog.quantities._warned", [])
+    log.create_topic("t").partitions[0].append([b"x"])
+    with log.consumer("t", auto_offset_reset="earliest") as consumer:
+        assert len(consumer.poll(10**5000)) == 1
+    assert ["milliseconds" in record.getMessage() for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize("wrong", ["order", "Orders", "ordres"])
 def test_a_misspelt_topic(log: eventlog.EventLog, wrong: str) -> None:
     """A topic that does not exist is an error that names one of a similar name."""
